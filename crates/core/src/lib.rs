@@ -1,0 +1,16 @@
+//! lightbox-core: what the workbench (`lightbox`) and the worker (`lightbox-engine`) share.
+//!
+//! No libtorch and no terminal in here: preview and training run the same code, so what the screen shows of a
+//! sample is what the model is trained on. Start reading at [`data`] (samples), then [`vision`] (picture → patches)
+//! and [`text`] (conversation → token ids and labels).
+
+pub mod args;
+pub mod data;
+pub mod demo;
+pub mod fs;
+pub mod profile;
+pub mod runs;
+pub mod safe_text;
+pub mod seed;
+pub mod text;
+pub mod vision;
