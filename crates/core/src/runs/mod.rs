@@ -1,1 +1,2 @@
-//! (in work)
+//! What a training run computes beside the model and leaves on disk.
+pub mod schedule;

@@ -1,0 +1,8 @@
+//! lightbox-engine: the worker. Loads Qwen2-VL, trains it, asks it. Links libtorch; knows nothing of the terminal.
+//!
+//! Read in this order: [`config`], [`model`], [`lora`], [`train`], [`generate`].
+
+pub mod config;
+pub mod lora;
+pub mod model;
+pub mod weights;
