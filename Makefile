@@ -5,7 +5,7 @@ STEP   := @scripts/step.sh
 # The Python with transformers and PEFT that tests and benchmarks compare with; `make reference` makes it.
 PEER   := $(or $(LIGHTBOX_REFERENCE_PYTHON),$(CURDIR)/.reference/bin/python)
 # Tests and benchmarks compare numbers and times, so they compute in one thread. The demo and training use all cores.
-SINGLE := env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE LIGHTBOX_REFERENCE_PYTHON=$(PEER)
+SINGLE := env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 LIGHTBOX_REFERENCE_PYTHON=$(PEER)
 
 .PHONY: help demo build libtorch test lint reference bench gpu-check clean
 .DEFAULT_GOAL := help

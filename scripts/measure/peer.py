@@ -20,12 +20,16 @@ from PIL import Image
 from transformers import AutoProcessor, Qwen2VLForConditionalGeneration
 
 
+# As in Lightbox: fp32 is fp32, in convolutions too (PyTorch's default lets cuDNN round them to TF32).
+torch.backends.cudnn.allow_tf32 = False
+
+
 class Peer:
     def __init__(self, args):
         self.device, self.bf16 = torch.device(args.device), args.dtype == "bf16"
         dtype = torch.bfloat16 if self.bf16 else torch.float32
         base = Qwen2VLForConditionalGeneration.from_pretrained(args.model, dtype=dtype).to(self.device)
-        self.model = PeftModel.from_pretrained(base, args.adapter, is_trainable=args.task == "train")
+        self.model = PeftModel.from_pretrained(base, str(args.adapter), is_trainable=args.task == "train")
         self.processor = AutoProcessor.from_pretrained(args.model)
         self.image_token = base.config.image_token_id
 
