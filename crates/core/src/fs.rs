@@ -76,7 +76,8 @@ pub fn resolve_under(root: &Path, path: &Path) -> io::Result<PathBuf> {
 }
 
 /// A file name (without extension) for an id that comes from data: one plain component on every file system, at most
-/// 129 bytes, and a different one for a different id as far as letter case counts.
+/// 130 bytes. Different ids give different names, except where only letter case differs (the caller's to notice, since
+/// some file systems fold it); open the file with `create_new` all the same.
 ///
 /// Letters, digits, `.`, `_` and `-` stay, all else becomes `_`; dots at either end and what is behind 120 bytes go; names
 /// that DOS reserved get a `_` in front. If anything changed, `-` and 8 hex digits of the id's SHA-256 follow.
@@ -84,7 +85,7 @@ pub fn resolve_under(root: &Path, path: &Path) -> io::Result<PathBuf> {
 /// ```
 /// use lightbox_core::fs::safe_file_name;
 /// assert_eq!(safe_file_name("scan_01.a"), "scan_01.a");
-/// assert_eq!(safe_file_name("../../etc/passwd"), "_.._etc_passwd-9f8ea45d");
+/// assert_eq!(safe_file_name("../../etc/passwd"), "_.._etc_passwd-3754d6cb");
 /// ```
 pub fn safe_file_name(id: &str) -> String {
     const MAX_BYTES: usize = 120;
@@ -193,7 +194,7 @@ mod tests {
             ("com1.png", "_com1.png-"), ("end.", "end-"), (".hidden", "hidden-"), ("", "_-"), ("..", "_-"), ("é", "_-"), ("e\u{301}", "e_-"),
         ] {
             let name = safe_file_name(id);
-            assert!(name.starts_with(start) && name.len() <= 129, "{id:?}: {name}");
+            assert!(name.starts_with(start) && name.len() <= 130, "{id:?}: {name}");
         }
         assert_ne!(safe_file_name("a/b"), safe_file_name("a:b"), "what was changed differs by its hash");
         assert_eq!(safe_file_name("PMC123_fig-1.jpg"), "PMC123_fig-1.jpg");
@@ -204,7 +205,7 @@ mod tests {
         fn any_id_gives_one_safe_component(id in any::<String>()) {
             let name = safe_file_name(&id);
             prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)));
-            prop_assert!(!name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && name.len() <= 129 && !is_reserved(&name));
+            prop_assert!(!name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && name.len() <= 130 && !is_reserved(&name));
             prop_assert_eq!(Path::new(&name).components().count(), 1);
         }
     }

@@ -179,7 +179,7 @@ mod tokenizer {
         let message = |bytes: &[u8]| ranks::tokenizer_json_from_ranks(gz(bytes).as_slice()).unwrap_err().to_string();
         assert!(message(b"\x01a\x05bc").contains("token 1 of the rank file is empty or cut off"));
         assert!(message(b"\x01a\x01a").contains("is there twice"));
-        assert!(message(b"\x01a\x02ab").contains("no merge"));
+        assert!(message(b"\x01a\x02ab").contains("token 1 of the rank file is no merge"));
     }
 }
 

@@ -78,7 +78,7 @@ pub fn encode_prompt(t: &Tokenizer, c: &Conversation, grids: &[Grid], default_sy
     if let Some(fault) = role_fault(c) {
         return Err(EncodeError::OddPrompt(fault));
     }
-    if c.messages.len() % 2 == 0 {
+    if c.messages.len().is_multiple_of(2) {
         return Err(EncodeError::OddPrompt(format!("{} messages end with an answer or are none", c.messages.len())));
     }
     let pieces = encode_messages(t, c, grids, default_system)?;
