@@ -17,7 +17,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let write = || {
         let dir = parent(path);
         // mode 0644 goes through open(2), which applies the umask; the default of tempfile is 0600
-        let mut file = tempfile::Builder::new().prefix(".tmp-").permissions(Permissions::from_mode(0o644)).tempfile_in(dir)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".tmp-").permissions(Permissions::from_mode(0o644)).tempfile_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
@@ -89,7 +90,8 @@ pub fn resolve_under(root: &Path, path: &Path) -> io::Result<PathBuf> {
 /// ```
 pub fn safe_file_name(id: &str) -> String {
     const MAX_BYTES: usize = 120;
-    let plain: String = id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect();
+    let plain: String =
+        id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect();
     let mut name = plain.trim_start_matches('.').to_owned();
     name.truncate(MAX_BYTES); // ASCII only, so every byte is a boundary
     let mut name = name.trim_end_matches('.').to_owned();
@@ -137,7 +139,8 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"short");
         assert_eq!(names(dir.path()), ["state.json"]);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        let as_created = { File::create(dir.path().join("other")).unwrap().metadata().unwrap().permissions().mode() & 0o777 };
+        let as_created =
+            { File::create(dir.path().join("other")).unwrap().metadata().unwrap().permissions().mode() & 0o777 };
         assert_eq!(mode, 0o644 & as_created, "0644, less what the umask takes");
     }
 
@@ -181,7 +184,10 @@ mod tests {
         }
         for path in ["../secret.png", "link.png", secret.to_str().unwrap(), "/etc/passwd", ".."] {
             let error = resolve_under(&root, Path::new(path)).unwrap_err();
-            assert!(error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("leads outside"), "{path}: {error}");
+            assert!(
+                error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("leads outside"),
+                "{path}: {error}"
+            );
         }
         assert_eq!(resolve_under(&root, Path::new("none.png")).unwrap_err().kind(), ErrorKind::NotFound);
     }
@@ -190,8 +196,19 @@ mod tests {
     fn hostile_ids_become_plain_names() {
         let long = "x".repeat(300);
         for (id, start) in [
-            ("../../x", "_.._x-"), ("/etc/x", "_etc_x-"), ("C:\\x", "C__x-"), ("a\0b", "a_b-"), (long.as_str(), "xxxx"), ("CON", "_CON-"),
-            ("com1.png", "_com1.png-"), ("end.", "end-"), (".hidden", "hidden-"), ("", "_-"), ("..", "_-"), ("é", "_-"), ("e\u{301}", "e_-"),
+            ("../../x", "_.._x-"),
+            ("/etc/x", "_etc_x-"),
+            ("C:\\x", "C__x-"),
+            ("a\0b", "a_b-"),
+            (long.as_str(), "xxxx"),
+            ("CON", "_CON-"),
+            ("com1.png", "_com1.png-"),
+            ("end.", "end-"),
+            (".hidden", "hidden-"),
+            ("", "_-"),
+            ("..", "_-"),
+            ("é", "_-"),
+            ("e\u{301}", "e_-"),
         ] {
             let name = safe_file_name(id);
             assert!(name.starts_with(start) && name.len() <= 130, "{id:?}: {name}");
