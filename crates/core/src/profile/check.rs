@@ -76,6 +76,7 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
     );
 
     // Training
+    refuse(p.max_steps == 0, &["max_steps"], "`max_steps: 0` would train nothing; set it above 0, or to -1 to go by `num_train_epochs`");
     refuse(p.pure_bf16 && p.bf16, &["bf16", "pure_bf16"], "`bf16` and `pure_bf16` exclude each other: mixed precision or bfloat16 throughout");
     refuse(
         p.use_cpu && matches!(p.device, Device::Cuda(_)),

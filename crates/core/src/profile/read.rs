@@ -257,6 +257,9 @@ impl<'de> Deserialize<'de> for Entries {
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("lines of the form `key: value`")
             }
+            fn visit_none<E: de::Error>(self) -> Result<Entries, E> {
+                Ok(Entries(Vec::new()))
+            }
             fn visit_unit<E: de::Error>(self) -> Result<Entries, E> {
                 Ok(Entries(Vec::new()))
             }

@@ -14,7 +14,7 @@ pub mod log;
 pub mod model_card;
 pub mod plot;
 pub mod progress;
-mod python_json;
+pub(crate) mod python_json;
 pub mod record;
 pub mod results;
 pub mod schedule;

@@ -18,7 +18,7 @@ const HEIGHT: u32 = 960;
 /// Drawn pixels per pixel.
 const SCALE: i32 = 2;
 /// The plot's frame in the picture: left, top, right, bottom (matplotlib's proportions).
-const FRAME: [i32; 4] = [160, 110, 1216, 846];
+const FRAME: [i32; 4] = [150, 80, 1236, 846];
 /// matplotlib's first colour, and the same at 40 % on white.
 const STRONG: RGBColor = RGBColor(31, 119, 180);
 const PALE: RGBColor = RGBColor(165, 201, 225);
@@ -100,7 +100,7 @@ fn draw(pixels: &mut [u8], size: (u32, u32), title: &str, y_label: &str, points:
     text(&root, "step", ((left + right) / 2, bottom + 52 * SCALE), 28, HPos::Center, VPos::Top).map_err(e)?;
     let style = style(28, HPos::Center, VPos::Center);
     let turned = TextStyle { font: style.font.clone().transform(FontTransform::Rotate270), ..style };
-    root.draw(&Text::new(y_label, (36 * SCALE, (top + bottom) / 2), turned)).map_err(e)?;
+    root.draw(&Text::new(y_label, (48 * SCALE, (top + bottom) / 2), turned)).map_err(e)?;
     text(&root, &shorten(title, 72), ((left + right) / 2, top - 16 * SCALE), 32, HPos::Center, VPos::Bottom).map_err(e)?;
     legend(&root, right - 232 * SCALE, top + 14 * SCALE).map_err(e)?;
     root.present().map_err(e)
@@ -125,7 +125,9 @@ fn style(size: i32, h: HPos, v: VPos) -> TextStyle<'static> {
 }
 
 fn text<'a>(root: &Area<'a>, text: &str, at: (i32, i32), size: i32, h: HPos, v: VPos) -> Drawn<'a> {
-    root.draw(&Text::new(text, at, style(size, h, v)))
+    // plotters centres the line's box, which has more room below the digits than above them.
+    let down = if matches!(v, VPos::Center) { size * SCALE / 8 } else { 0 };
+    root.draw(&Text::new(text, (at.0, at.1 + down), style(size, h, v)))
 }
 
 /// A line through `points` with round joints; a single point becomes a dot.
@@ -187,12 +189,12 @@ impl Axis {
         // A flat line needs some room, too; the smallest one keeps the ticks apart in f64.
         let margin = ((high - low) * 0.05).max(if high - low > low.abs() * 1e-9 { 0.0 } else { low.abs().max(1.0) * 0.05 });
         let (min, max) = (low - margin, high + margin);
-        let rough = (max - min) / 8.0;
+        let rough = (max - min) / 10.0;
         let power = 10f64.powf(rough.log10().floor());
-        let tick = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|m| m * power).find(|&tick| tick >= rough).unwrap_or(rough);
-        // Steps are whole: no tick at 2.5.
-        let tick = if min_tick > 0.0 && tick.fract() != 0.0 { tick.ceil() } else { tick };
-        Self { min, max, tick: tick.max(min_tick) }
+        let round = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| (m * power).max(min_tick));
+        // Ticks of steps are whole: none at 2.5.
+        let tick = round.into_iter().find(|&tick| tick >= rough && (min_tick == 0.0 || tick.fract() == 0.0)).unwrap_or(rough);
+        Self { min, max, tick }
     }
 
     fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
@@ -278,7 +280,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_steps_whole() {
         let steps = Axis::new([1.0, 9.0].into_iter(), 1.0);
-        assert_eq!(steps.ticks().map(|x| steps.label(x)).collect::<Vec<_>>(), ["2", "4", "6", "8"]);
+        assert_eq!(steps.ticks().map(|x| steps.label(x)).collect::<Vec<_>>(), ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
         let loss = Axis::new([11.59, 12.24].into_iter(), 0.0);
         assert_eq!(loss.ticks().map(|y| loss.label(y)).collect::<Vec<_>>(), ["11.6", "11.7", "11.8", "11.9", "12.0", "12.1", "12.2"]);
     }
