@@ -43,14 +43,23 @@ fn every_profile_of_the_repository_loads() {
 fn the_tutorials_profile_sets_what_the_tutorials_command_sets() {
     let p = parse(TUTORIAL).unwrap();
     assert_eq!((p.stage, p.finetuning_type, p.template), (Stage::Sft, FinetuningType::Lora, Some(Template::Qwen2Vl)));
-    assert_eq!((p.dataset.as_slice(), p.max_samples, p.cutoff_len), (["mllm_med".to_owned()].as_slice(), Some(100_000), 1024));
+    assert_eq!(
+        (p.dataset.as_slice(), p.max_samples, p.cutoff_len),
+        (["mllm_med".to_owned()].as_slice(), Some(100_000), 1024)
+    );
     assert_eq!((p.per_device_train_batch_size, p.gradient_accumulation_steps, p.samples_per_update()), (2, 8, 16));
     assert_eq!((p.learning_rate, p.num_train_epochs, p.max_grad_norm, p.warmup_steps), (5e-5, 3.0, 1.0, 0.0));
     assert_eq!((p.lr_scheduler_type, p.optim), (SchedulerType::Cosine, Optim::AdamwTorch));
     assert_eq!((p.logging_steps, p.save_steps, p.plot_loss), (5.0, 100.0, true));
-    assert_eq!((p.lora_rank, p.effective_lora_alpha(), p.lora_dropout, p.lora_target.as_slice()), (8, 16, 0.0, ["all".to_owned()].as_slice()));
+    assert_eq!(
+        (p.lora_rank, p.effective_lora_alpha(), p.lora_dropout, p.lora_target.as_slice()),
+        (8, 16, 0.0, ["all".to_owned()].as_slice())
+    );
     assert_eq!((p.include_num_input_tokens_seen, p.bf16, p.do_train), (TokenCount::All, true, true));
-    assert_eq!(p.origin("cutoff_len"), Origin::File { line: 1 + TUTORIAL.lines().position(|l| l.starts_with("cutoff_len")).unwrap() });
+    assert_eq!(
+        p.origin("cutoff_len"),
+        Origin::File { line: 1 + TUTORIAL.lines().position(|l| l.starts_with("cutoff_len")).unwrap() }
+    );
     assert_eq!(p.origin("seed"), Origin::Default);
     let noted: Vec<String> = p.notes().iter().map(|note| note.split('`').nth(1).unwrap().to_owned()).collect();
     assert_eq!(noted, ["trust_remote_code", "preprocessing_num_workers", "ddp_timeout"]);
@@ -62,7 +71,11 @@ fn defaults_are_those_of_llamafactory() {
     let mut checked = 0;
     for (name, default) in golden.lines().map(|line| line.split_once('\t').unwrap()) {
         let Some(key) = KEYS.iter().find(|key| key.name == name) else {
-            assert!(other_keys::OtherKey::find(name).is_some_and(|key| key.is_default(&serde_yaml::from_str(default).unwrap())), "{name}: {default}");
+            assert!(
+                other_keys::OtherKey::find(name)
+                    .is_some_and(|key| key.is_default(&serde_yaml::from_str(default).unwrap())),
+                "{name}: {default}"
+            );
             continue;
         };
         // transformers turns an unset output_dir into this; an unset `packing` means false where packing is no default.
@@ -83,8 +96,16 @@ fn defaults_are_those_of_llamafactory() {
 fn every_key_is_documented_for_forms() {
     for key in KEYS {
         assert!(key.doc().ends_with(['.', ']', ')']), "{}: {}", key.name, key.doc());
-        assert!(key.range == Range::ANY || key.default().is_null() || super::setting::Setting::read(&key.default()).is_none_or(|x| key.range.contains(x)));
-        assert!(key.note.is_none() || key.doc().starts_with("LLaMA-Factory:") || key.name == "streaming", "{}", key.name);
+        assert!(
+            key.range == Range::ANY
+                || key.default().is_null()
+                || super::setting::Setting::read(&key.default()).is_none_or(|x| key.range.contains(x))
+        );
+        assert!(
+            key.note.is_none() || key.doc().starts_with("LLaMA-Factory:") || key.name == "streaming",
+            "{}",
+            key.name
+        );
     }
     let rank = KEYS.iter().find(|key| key.name == "lora_rank").unwrap();
     assert_eq!(rank.allowed(), "a whole number, 1 or more");
@@ -103,18 +124,36 @@ fn scalars_mean_what_they_mean_to_llamafactory() {
     .unwrap();
     assert_eq!((p.learning_rate, p.weight_decay, p.max_samples, p.seed, p.max_steps), (5e-5, 1.0, Some(1000), 8, 1000));
     assert_eq!((p.bf16, p.plot_loss, p.freeze_vision_tower), (true, true, false));
-    assert_eq!((p.save_strategy, p.eval_strategy, p.include_num_input_tokens_seen), (IntervalStrategy::No, IntervalStrategy::No, TokenCount::All));
+    assert_eq!(
+        (p.save_strategy, p.eval_strategy, p.include_num_input_tokens_seen),
+        (IntervalStrategy::No, IntervalStrategy::No, TokenCount::All)
+    );
     assert_eq!((p.eval_steps, p.media_dir.as_deref(), p.default_system.as_deref()), (None, None, Some("")));
-    assert_eq!((p.dataset, p.lora_target), (vec!["a".to_owned(), "b".into(), "c".into()], vec!["q_proj".to_owned(), "v_proj".into()]));
-    assert_eq!((p.image_max_pixels, p.image_min_pixels, p.run_name.as_deref(), p.top_p), (802_816, 1024, Some("2024"), 0.5));
+    assert_eq!(
+        (p.dataset, p.lora_target),
+        (vec!["a".to_owned(), "b".into(), "c".into()], vec!["q_proj".to_owned(), "v_proj".into()])
+    );
+    assert_eq!(
+        (p.image_max_pixels, p.image_min_pixels, p.run_name.as_deref(), p.top_p),
+        (802_816, 1024, Some("2024"), 0.5)
+    );
 }
 
 #[test]
 fn an_unknown_key_is_an_error_with_place_and_suggestion() {
-    assert_eq!(errors("seed: 1\n\nlora_rnak: 8\n"), ["profile:3:1: `lora_rnak` is not a key of a profile; did you mean `lora_rank`?"]);
-    assert_eq!(errors("- a\n"), ["profile:1:1: not valid YAML: invalid type: sequence, expected lines of the form `key: value`"]);
+    assert_eq!(
+        errors("seed: 1\n\nlora_rnak: 8\n"),
+        ["profile:3:1: `lora_rnak` is not a key of a profile; did you mean `lora_rank`?"]
+    );
+    assert_eq!(
+        errors("- a\n"),
+        ["profile:1:1: not valid YAML: invalid type: sequence, expected lines of the form `key: value`"]
+    );
     assert_eq!(errors("qwertyuiop: 8"), ["profile:1:1: `qwertyuiop` is not a key of a profile"]);
-    assert_eq!(errors("{\"Learning-Rate\": 1}"), ["profile:1:3: `Learning-Rate` is not a key of a profile; did you mean `learning_rate`?"]);
+    assert_eq!(
+        errors("{\"Learning-Rate\": 1}"),
+        ["profile:1:3: `Learning-Rate` is not a key of a profile; did you mean `learning_rate`?"]
+    );
 }
 
 #[test]
@@ -150,7 +189,12 @@ fn every_key_refuses_a_value_of_the_wrong_kind_with_line_key_and_what_is_allowed
         assert!(messages[0].starts_with(&format!("profile:2:1: `{}: ", key.name)), "{messages:?}");
         assert!(messages[0].ends_with(&format!("needs {}", key.allowed())), "{messages:?}");
         let null = parse(&format!("{}: null", key.name));
-        assert_eq!(null.is_ok() || null.is_err_and(|e| !e.to_string().contains("null` is not allowed")), key.optional, "{}", key.name);
+        assert_eq!(
+            null.is_ok() || null.is_err_and(|e| !e.to_string().contains("null` is not allowed")),
+            key.optional,
+            "{}",
+            key.name
+        );
     }
 }
 
@@ -237,23 +281,49 @@ fn files_that_are_no_profiles_are_refused_by_name() {
         std::fs::write(&path, bytes).unwrap();
         Profile::load::<&str>(&path, &[]).map_err(|e| e.to_string())
     };
-    assert!(write("ok.json", br#"{"seed": 7, "bf16": true, "lr_scheduler_kwargs": {}}"#).is_ok_and(|p| p.seed == 7 && p.bf16));
-    assert!(write("bom.yaml", b"\xef\xbb\xbfseed: 7\r\nbf16: true\r\n").is_ok_and(|p| p.seed == 7 && p.origin("bf16") == Origin::File { line: 2 }));
+    assert!(
+        write("ok.json", br#"{"seed": 7, "bf16": true, "lr_scheduler_kwargs": {}}"#)
+            .is_ok_and(|p| p.seed == 7 && p.bf16)
+    );
+    assert!(
+        write("bom.yaml", b"\xef\xbb\xbfseed: 7\r\nbf16: true\r\n")
+            .is_ok_and(|p| p.seed == 7 && p.origin("bf16") == Origin::File { line: 2 })
+    );
     assert!(write("empty.yaml", b"# nothing\n").is_ok());
-    assert!(write("latin1.yaml", b"seed: 1\nrun_name: caf\xe9\n").unwrap_err().contains("latin1.yaml: is not UTF-8 text (line 2)"));
+    assert!(
+        write("latin1.yaml", b"seed: 1\nrun_name: caf\xe9\n")
+            .unwrap_err()
+            .contains("latin1.yaml: is not UTF-8 text (line 2)")
+    );
     assert!(write("nul.yaml", b"seed: \0\n").is_err());
     assert!(write("p.txt", b"seed: 1").unwrap_err().contains("a .yaml, .yml or .json file"));
     assert!(write("big.yaml", &vec![b'#'; (1 << 20) + 1]).unwrap_err().contains("at most 1048576"));
     assert!(Profile::load::<&str>(temp.path(), &[]).is_err());
     std::fs::create_dir(temp.path().join("d.yaml")).unwrap();
-    assert!(Profile::load::<&str>(&temp.path().join("d.yaml"), &[]).unwrap_err().to_string().contains("not a regular file"));
-    assert!(Profile::load::<&str>(&temp.path().join("none.yaml"), &[]).unwrap_err().to_string().contains("none.yaml: cannot be read"));
+    assert!(
+        Profile::load::<&str>(&temp.path().join("d.yaml"), &[]).unwrap_err().to_string().contains("not a regular file")
+    );
+    assert!(
+        Profile::load::<&str>(&temp.path().join("none.yaml"), &[])
+            .unwrap_err()
+            .to_string()
+            .contains("none.yaml: cannot be read")
+    );
 }
 
 #[test]
 fn overrides_win_over_the_file_and_the_last_one_over_all() {
     let text = "learning_rate: 1e-3\nseed: many\nuse_dora: true\n";
-    let words = ["learning_rate=1e-4", "learning_rate=2e-4", "seed=7", "dataset=a,b", "max_samples=", "image_max_pixels=512*512", "save_strategy=no", "run_name=a=b"];
+    let words = [
+        "learning_rate=1e-4",
+        "learning_rate=2e-4",
+        "seed=7",
+        "dataset=a,b",
+        "max_samples=",
+        "image_max_pixels=512*512",
+        "save_strategy=no",
+        "run_name=a=b",
+    ];
     let error = Profile::parse("p.yaml", text, &words).unwrap_err();
     assert_eq!(error.problems.len(), 2, "what the file says wrong stays wrong: {error}");
     let p = Profile::parse("p.yaml", "learning_rate: 1e-3", &words).unwrap();
@@ -277,9 +347,17 @@ fn overrides_reach_single_parameters_of_the_schedule() {
 #[test]
 fn llamafactorys_other_keys_are_accepted_at_their_defaults_and_noted_where_harmless() {
     let p = parse("use_dora: false\nquantization_bit: null\nneat_packing: no\nvllm_gpu_util: 0.70\nenable_thinking: false\nvideo_fps: 1\n").unwrap();
-    assert_eq!(p.notes(), ["`enable_thinking` has no effect: Qwen2-VL does not think", "`video_fps` has no effect: videos are not supported yet"]);
+    assert_eq!(
+        p.notes(),
+        [
+            "`enable_thinking` has no effect: Qwen2-VL does not think",
+            "`video_fps` has no effect: videos are not supported yet"
+        ]
+    );
     assert!(p.to_yaml().contains("video_fps: 1"));
-    for text in ["quantization_bit: 4", "neat_packing: true", "deepspeed: ds.json", "fp16: true", "additional_target: merger"] {
+    for text in
+        ["quantization_bit: 4", "neat_packing: true", "deepspeed: ds.json", "fp16: true", "additional_target: merger"]
+    {
         assert!(errors(text)[0].contains("is not supported by Lightbox yet; remove it or set it to its default"));
     }
 }
@@ -315,7 +393,12 @@ fn combinations_that_llamafactory_refuses_are_refused() {
         assert_eq!(messages.len(), 1, "{text}: {messages:?}");
         assert!(messages[0].contains(message), "{text}: {messages:?}");
     }
-    for text in ["val_size: 0.1\ndo_eval: true", "val_size: 100", "freeze_language_model: true\nfreeze_vision_tower: false", "save_steps: 0.1\nwarmup_ratio: 0.03"] {
+    for text in [
+        "val_size: 0.1\ndo_eval: true",
+        "val_size: 100",
+        "freeze_language_model: true\nfreeze_vision_tower: false",
+        "save_steps: 0.1\nwarmup_ratio: 0.03",
+    ] {
         parse(text).unwrap_or_else(|e| panic!("{e}"));
     }
 }
@@ -330,9 +413,26 @@ fn secrets_are_neither_shown_nor_written() {
 
 #[test]
 fn written_profiles_quote_what_yaml_1_1_would_misread() {
-    let p = with(&["save_strategy=no", "learning_rate=5e-5", "run_name='010'", "default_system=''", "media_dir='on'", "num_train_epochs=3", "eval_dataset=[yes]"]).unwrap();
+    let p = with(&[
+        "save_strategy=no",
+        "learning_rate=5e-5",
+        "run_name='010'",
+        "default_system=''",
+        "media_dir='on'",
+        "num_train_epochs=3",
+        "eval_dataset=[yes]",
+    ])
+    .unwrap();
     let yaml = p.to_yaml();
-    for line in ["save_strategy: 'no'", "learning_rate: 5e-05", "run_name: '010'", "default_system: ''", "media_dir: 'on'", "num_train_epochs: 3.0", "eval_dataset: 'yes'"] {
+    for line in [
+        "save_strategy: 'no'",
+        "learning_rate: 5e-05",
+        "run_name: '010'",
+        "default_system: ''",
+        "media_dir: 'on'",
+        "num_train_epochs: 3.0",
+        "eval_dataset: 'yes'",
+    ] {
         assert!(yaml.lines().any(|l| l == line), "no line {line:?} in\n{yaml}");
     }
 }

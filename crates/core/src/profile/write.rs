@@ -33,12 +33,19 @@ fn inline(value: &Value, in_flow: bool) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(b) => b.to_string(),
-        Value::Number(n) => n.as_f64().filter(|x| n.is_f64() && x.is_finite()).map_or_else(|| n.to_string(), float_repr),
+        Value::Number(n) => {
+            n.as_f64().filter(|x| n.is_f64() && x.is_finite()).map_or_else(|| n.to_string(), float_repr)
+        }
         Value::String(s) if is_plain(s, in_flow) => s.clone(),
         Value::String(s) => quoted(s),
         Value::Sequence(items) => format!("[{}]", join(items.iter().map(|item| inline(item, true)).collect())),
         Value::Mapping(map) => {
-            format!("{{{}}}", join(map.iter().map(|(key, value)| format!("{}: {}", inline(key, true), inline(value, true))).collect()))
+            format!(
+                "{{{}}}",
+                join(
+                    map.iter().map(|(key, value)| format!("{}: {}", inline(key, true), inline(value, true))).collect()
+                )
+            )
         }
         Value::Tagged(tagged) => format!("{} {}", tagged.tag, inline(&tagged.value, in_flow)),
     }
@@ -47,15 +54,20 @@ fn inline(value: &Value, in_flow: bool) -> String {
 /// Needs no quotes in any version of YAML: a letter (or a path's `./` or `/`), then letters, digits and signs without
 /// meaning, and no word for a boolean or null.
 fn is_plain(s: &str, in_flow: bool) -> bool {
-    let starts = s.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '/')) || s.starts_with("./") || s.starts_with("../");
-    let continues = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-' | '+' | '@') || (c == ',' && !in_flow);
-    let word = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"].iter().any(|word| s.eq_ignore_ascii_case(word));
+    let starts = s.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '/'))
+        || s.starts_with("./")
+        || s.starts_with("../");
+    let continues =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-' | '+' | '@') || (c == ',' && !in_flow);
+    let word =
+        ["y", "n", "yes", "no", "on", "off", "true", "false", "null"].iter().any(|word| s.eq_ignore_ascii_case(word));
     starts && s.chars().all(continues) && !word
 }
 
 fn quoted(s: &str) -> String {
     // What YAML calls non-printable or a line break; it has to be escaped, which only double quotes allow.
-    let escape = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    let escape =
+        |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
     if !s.contains(escape) {
         return format!("'{}'", s.replace('\'', "''"));
     }
