@@ -109,5 +109,9 @@ mod tests {
         assert_eq!(got, PINNED);
     }
 
-    const PINNED: [&str; 3] = ["?", "?", "?"];
+    const PINNED: [&str; 3] = [
+        "94582f1a1faac02c03798c3460b67c5cdb522bc02fa63dbc7767b242c803ca95",
+        "73ee54bfe16f6e88a3f538af3ac8e543594210d0518c9120ca79cc204cc830c2",
+        "639e3dbf06cc69afabe494bb31fc9844692bdfc3ecae52af3fa757bbe9b62898",
+    ];
 }
