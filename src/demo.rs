@@ -189,7 +189,13 @@ impl Story {
 
     /// Runs `work` unless an earlier run has finished it from the same inputs. Returns a digest that stands for what
     /// the step made, for the steps that depend on it.
-    fn step(&mut self, name: &'static str, inputs: &[&str], outputs: &[PathBuf], work: impl FnOnce(&Self) -> Result<()>) -> Result<String> {
+    fn step(
+        &mut self,
+        name: &'static str,
+        inputs: &[&str],
+        outputs: &[PathBuf],
+        work: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<String> {
         self.announce();
         let parts = [name, env!("CARGO_PKG_VERSION")];
         let key = digest(parts.iter().chain(inputs).map(|part| part.as_bytes()));
@@ -239,18 +245,19 @@ impl Story {
         let (scale, seed) = (self.scale, self.seed);
         let inputs = [GENERATOR_VERSION.to_string(), format!("{scale:?}"), seed.to_string()];
         let (source, sample) = (self.path("source"), self.path("sample.png"));
-        let key = self.step("draw", &inputs.each_ref().map(String::as_str), &[source.clone(), sample.clone()], |_| {
-            let bar = progress_bar();
-            let mut progress = |done, total| show(&bar, done, total);
-            let train = PhantomSet { name: TRAIN, rows: scale.phantoms, shards: 2, languages: Lang::ALL, seed };
-            train.write_parquet(&source.join(TRAIN), &mut progress)?;
-            for ((name, lang), rows) in HELD_OUT.into_iter().zip(scale.held_out) {
-                let set = PhantomSet { name, rows, shards: 1, languages: &[lang], seed };
-                set.write_parquet(&source.join(name), &mut progress)?;
-            }
-            bar.finish_and_clear();
-            write(&sample, &phantom::draw(seed, HELD_OUT[0].0, sample_index(seed)).png()?)
-        })?;
+        let key =
+            self.step("draw", &inputs.each_ref().map(String::as_str), &[source.clone(), sample.clone()], |_| {
+                let bar = progress_bar();
+                let mut progress = |done, total| show(&bar, done, total);
+                let train = PhantomSet { name: TRAIN, rows: scale.phantoms, shards: 2, languages: Lang::ALL, seed };
+                train.write_parquet(&source.join(TRAIN), &mut progress)?;
+                for ((name, lang), rows) in HELD_OUT.into_iter().zip(scale.held_out) {
+                    let set = PhantomSet { name, rows, shards: 1, languages: &[lang], seed };
+                    set.write_parquet(&source.join(name), &mut progress)?;
+                }
+                bar.finish_and_clear();
+                write(&sample, &phantom::draw(seed, HELD_OUT[0].0, sample_index(seed)).png()?)
+            })?;
         let [en, zh] = scale.held_out;
         self.say(&fill(self.text.phantoms_are, &[&scale.phantoms, &en, &zh, &source.display()]));
         Ok(key)
@@ -273,7 +280,8 @@ impl Story {
 
     fn train(&mut self, tools: &dyn Tools, depends_on: &[&str]) -> Result<String> {
         let profile = self.path("demo.yaml");
-        let settings = std::fs::read_to_string(&profile).with_context(|| format!("cannot read {}", profile.display()))?;
+        let settings =
+            std::fs::read_to_string(&profile).with_context(|| format!("cannot read {}", profile.display()))?;
         let adapter = self.path("adapter");
         let mut overrides = vec![
             key_value("model_name_or_path", &self.path("model")),
@@ -431,7 +439,8 @@ fn sample_index(seed: u64) -> u64 {
 }
 
 fn facts_json(score: &Score) -> serde_json::Value {
-    let mut map: serde_json::Map<_, _> = Fact::ALL.into_iter().map(|f| (f.key().to_owned(), score.fact(f).rate().into())).collect();
+    let mut map: serde_json::Map<_, _> =
+        Fact::ALL.into_iter().map(|f| (f.key().to_owned(), score.fact(f).rate().into())).collect();
     map.insert("all".to_owned(), score.all.rate().into());
     map.insert("accuracy".to_owned(), score.accuracy().rate().into());
     map.into()
@@ -460,7 +469,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Drawn on stderr, and only where that is a terminal.
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("      {bar:30} {pos}/{len}  {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("      {bar:30} {pos}/{len}  {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }
 

@@ -36,18 +36,32 @@ impl Exam {
     /// file is phantom i. A missing, repeated or foreign row is an error: a score over other pictures than promised
     /// would be worth nothing.
     pub fn read(path: &Path, seed: u64, set: &str, n: usize) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the answers in {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the answers in {}", path.display()))?;
         let mut said: Vec<Option<String>> = vec![None; n];
         for (line, row) in text.lines().enumerate().map(|(i, row)| (i + 1, row)) {
-            let row: Prediction = serde_json::from_str(row).with_context(|| format!("{}, line {line}: not an answer of `lightbox predict`", path.display()))?;
+            let row: Prediction = serde_json::from_str(row)
+                .with_context(|| format!("{}, line {line}: not an answer of `lightbox predict`", path.display()))?;
             let Some(place) = said.get_mut(row.index) else {
-                bail!("{}, line {line}: index {} in a set of {n}; run the demo again with --fresh", path.display(), row.index);
+                bail!(
+                    "{}, line {line}: index {} in a set of {n}; run the demo again with --fresh",
+                    path.display(),
+                    row.index
+                );
             };
             if place.is_some() {
-                bail!("{}, line {line}: index {} is there twice; run the demo again with --fresh", path.display(), row.index);
+                bail!(
+                    "{}, line {line}: index {} is there twice; run the demo again with --fresh",
+                    path.display(),
+                    row.index
+                );
             }
             if Facts::parse(&row.label) != Facts::from(phantom::truth(seed, set, row.index as u64)) {
-                bail!("{}, line {line}: the label is not that of phantom {}; run the demo again with --fresh", path.display(), row.index);
+                bail!(
+                    "{}, line {line}: the label is not that of phantom {}; run the demo again with --fresh",
+                    path.display(),
+                    row.index
+                );
             }
             *place = Some(row.predict);
         }
@@ -73,10 +87,12 @@ pub struct Losses {
 
 /// Reads trainer_log.jsonl, LLaMA-Factory's log: one object a line, those of training steps with `loss`.
 pub fn losses(path: &Path) -> Result<Losses> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the training log {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the training log {}", path.display()))?;
     let mut losses = Vec::new();
     for (i, line) in text.lines().enumerate() {
-        let row: serde_json::Value = serde_json::from_str(line).with_context(|| format!("{}, line {}", path.display(), i + 1))?;
+        let row: serde_json::Value =
+            serde_json::from_str(line).with_context(|| format!("{}, line {}", path.display(), i + 1))?;
         losses.extend(row["loss"].as_f64());
     }
     match (losses.first(), losses.last()) {

@@ -46,12 +46,17 @@ impl State {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
         let path = dir.join(FILE);
         let state = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged; run the demo again with --fresh to start over", path.display()))?,
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+                format!("{} is damaged; run the demo again with --fresh to start over", path.display())
+            })?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let mut entries = std::fs::read_dir(dir).with_context(|| format!("cannot read the folder {}", dir.display()))?;
+                let mut entries =
+                    std::fs::read_dir(dir).with_context(|| format!("cannot read the folder {}", dir.display()))?;
                 if entries.next().is_some() {
-                    bail!("{} is not empty and was not made by the demo. Nothing was changed; name another folder with --dir.", dir.display());
+                    bail!(
+                        "{} is not empty and was not made by the demo. Nothing was changed; name another folder with --dir.",
+                        dir.display()
+                    );
                 }
                 Self::default()
             }
@@ -124,7 +129,9 @@ fn remove(path: &Path) -> Result<()> {
         Err(e) => Err(e),
     };
     match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).with_context(|| format!("cannot remove {}", path.display())),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", path.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -138,14 +145,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("out");
         let mut state = State::open(dir.path()).unwrap();
-        assert_eq!(state.begin("draw", "a", &[output.clone()]).unwrap(), Begin::New);
+        assert_eq!(state.begin("draw", "a", std::slice::from_ref(&output)).unwrap(), Begin::New);
         std::fs::write(&output, "made").unwrap();
         state.finish("draw", 1.5).unwrap();
 
         let mut state = State::open(dir.path()).unwrap();
-        assert_eq!(state.begin("draw", "a", &[output.clone()]).unwrap(), Begin::Reuse);
+        assert_eq!(state.begin("draw", "a", std::slice::from_ref(&output)).unwrap(), Begin::Reuse);
         assert_eq!(state.seconds("draw"), Some(1.5));
-        assert_eq!(state.begin("draw", "b", &[output.clone()]).unwrap(), Begin::Changed);
+        assert_eq!(state.begin("draw", "b", std::slice::from_ref(&output)).unwrap(), Begin::Changed);
         assert!(!output.exists(), "what was made from other inputs is removed");
         assert_eq!(state.seconds("draw"), None);
     }
@@ -154,9 +161,12 @@ mod tests {
     fn an_interrupted_step_keeps_its_outputs_and_is_resumed() {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("out");
-        State::open(dir.path()).unwrap().begin("train", "a", &[output.clone()]).unwrap();
+        State::open(dir.path()).unwrap().begin("train", "a", std::slice::from_ref(&output)).unwrap();
         std::fs::create_dir(&output).unwrap();
-        assert_eq!(State::open(dir.path()).unwrap().begin("train", "a", &[output.clone()]).unwrap(), Begin::Resume);
+        assert_eq!(
+            State::open(dir.path()).unwrap().begin("train", "a", std::slice::from_ref(&output)).unwrap(),
+            Begin::Resume
+        );
         assert!(output.exists());
     }
 

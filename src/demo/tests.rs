@@ -38,7 +38,9 @@ impl Tools for FakeTools {
 
     fn predict(&self, ask: &Ask) -> Result<()> {
         self.calls.borrow_mut().push(format!("predict {} {}", ask.dataset, ask.adapter.is_some()));
-        let Some((i, (set, lang))) = HELD_OUT.into_iter().enumerate().find(|(_, (set, _))| *set == ask.dataset) else { bail!("unknown set") };
+        let Some((i, (set, lang))) = HELD_OUT.into_iter().enumerate().find(|(_, (set, _))| *set == ask.dataset) else {
+            bail!("unknown set")
+        };
         let rows = (0..QUICK.held_out[i]).map(|index| {
             let label = Row::at(SEED, set, index, &[lang]).caption;
             let knows = ask.adapter.is_some() && index % self.misses.max(1) != 0;
@@ -50,7 +52,16 @@ impl Tools for FakeTools {
 }
 
 fn args(dir: &Path) -> DemoArgs {
-    DemoArgs { headless: true, dir: dir.to_owned(), json: true, quick: true, fresh: false, seed: None, write_base_data: None, base_pictures: 0 }
+    DemoArgs {
+        headless: true,
+        dir: dir.to_owned(),
+        json: true,
+        quick: true,
+        fresh: false,
+        seed: None,
+        write_base_data: None,
+        base_pictures: 0,
+    }
 }
 
 /// What was told, to be read after the story.
@@ -105,11 +116,22 @@ fn the_story_runs_every_step_and_counts_what_was_said() {
     let accuracy = report["accuracy_after"].as_f64().unwrap();
     assert!((0.8..0.98).contains(&accuracy), "{accuracy}");
     assert_eq!((&report["loss_first"], &report["loss_last"], &report["n"]), (&1.25.into(), &0.5.into(), &75.into()));
-    for wanted in ["[1/7] ", "[7/7] ", "90.0 %", "side", "1.250 at the first step", "lightbox chat --model", "sample.png", "The region of interest"] {
+    for wanted in [
+        "[1/7] ",
+        "[7/7] ",
+        "90.0 %",
+        "side",
+        "1.250 at the first step",
+        "lightbox chat --model",
+        "sample.png",
+        "The region of interest",
+    ] {
         assert!(page.contains(wanted), "{wanted} is missing in\n{page}");
     }
     assert!(!page.contains('\u{1b}'), "control codes of a model never reach the terminal");
-    assert!(dir.path().join("model/model.safetensors").is_file() && dir.path().join("data/dataset_info.json").is_file());
+    assert!(
+        dir.path().join("model/model.safetensors").is_file() && dir.path().join("data/dataset_info.json").is_file()
+    );
 }
 
 #[test]
@@ -135,7 +157,11 @@ fn changed_settings_repeat_only_training_and_what_follows() {
     let again = tools();
     let (result, page) = told(&args(dir.path()), &text::EN, &again);
     result.unwrap();
-    assert_eq!(*again.calls.borrow(), ["train", "predict heldout_en true", "predict heldout_zh true"], "not `train on`: the old run is of other settings");
+    assert_eq!(
+        *again.calls.borrow(),
+        ["train", "predict heldout_en true", "predict heldout_zh true"],
+        "not `train on`: the old run is of other settings"
+    );
     assert_eq!(std::fs::read_to_string(&profile).unwrap(), changed, "the user's change is kept");
     assert!(page.contains(text::EN.changed));
 }
@@ -188,7 +214,8 @@ fn questions_and_captions_of_the_training_set_are_in_the_same_language() {
 
 #[test]
 fn the_embedded_profile_names_what_the_demo_makes() {
-    for wanted in [format!("dataset: {TRAIN},{CHAT} "), format!("seed: {SEED}\n"), "finetuning_type: lora\n".to_owned()] {
+    for wanted in [format!("dataset: {TRAIN},{CHAT} "), format!("seed: {SEED}\n"), "finetuning_type: lora\n".to_owned()]
+    {
         assert!(PROFILE.contains(&wanted), "{wanted}");
     }
 }

@@ -94,7 +94,15 @@ pub static EN: Text = Text {
     after: "after ",
     table_head: "   English question ({})   Chinese question ({})",
     table_columns: "      before      after      before      after   facts told right on held-out phantoms",
-    rows: ["lesion present or absent", "side", "upper, middle or lower part", "size", "density", "every fact of a phantom", "all facts together"],
+    rows: [
+        "lesion present or absent",
+        "side",
+        "upper, middle or lower part",
+        "size",
+        "density",
+        "every fact of a phantom",
+        "all facts together",
+    ],
     loss: "Loss: {} at the first step, {} at the last.",
     time: "Time: {} s in this run, {} s of training.",
     files: "Files:",
@@ -155,7 +163,8 @@ mod tests {
     #[test]
     fn both_languages_have_the_same_places_to_fill() {
         let places = |t: &Text| {
-            [t.step, t.done, t.fresh, t.model_is, t.phantoms_are, t.data_is, t.profile_is, t.table_head, t.loss, t.time].map(|s| s.matches("{}").count())
+            [t.step, t.done, t.fresh, t.model_is, t.phantoms_are, t.data_is, t.profile_is, t.table_head, t.loss, t.time]
+                .map(|s| s.matches("{}").count())
         };
         assert_eq!(places(&EN), places(&ZH));
     }

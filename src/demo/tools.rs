@@ -51,7 +51,8 @@ const MAX_NEW_TOKENS: usize = 80;
 
 impl OwnProgram {
     pub fn new(stdout_to_stderr: bool) -> Result<Self> {
-        let program = std::env::current_exe().context("cannot find the program's own file, which the demo starts for each step")?;
+        let program = std::env::current_exe()
+            .context("cannot find the program's own file, which the demo starts for each step")?;
         Ok(Self { program, stdout_to_stderr })
     }
 
@@ -70,7 +71,9 @@ impl OwnProgram {
             return Err(Interrupted.into());
         }
         if !status.success() {
-            bail!("this step ended with {status}: {shown}\nIts own message is above. What was finished before was kept; run the demo again to go on from here.");
+            bail!(
+                "this step ended with {status}: {shown}\nIts own message is above. What was finished before was kept; run the demo again to go on from here."
+            );
         }
         Ok(())
     }
@@ -92,7 +95,8 @@ impl Tools for OwnProgram {
 
 fn convert_args(source: &Path, dataset_dir: &Path, name: &str, questions: &[&str]) -> Vec<OsString> {
     let mut args = strings(&["data", "convert"]);
-    args.extend([source.into(), "--out".into(), dataset_dir.into(), "--name".into(), name.into()]);
+    args.extend([source.into(), "--out".into(), dataset_dir.into()]);
+    args.extend(strings(&["--name", name, "--folder", name])); // a folder each: the sets share one dataset_info.json
     args.extend(questions.iter().flat_map(|q| ["--question".into(), q.into()]));
     args
 }
@@ -179,17 +183,27 @@ mod tests {
 
     #[test]
     fn command_lines_are_those_a_user_would_type() {
-        let convert = convert_args(Path::new("d/source/train"), Path::new("d/data"), "phantoms", &["What is it?", "这是什么？"]);
+        let convert =
+            convert_args(Path::new("d/source/train"), Path::new("d/data"), "phantoms", &["What is it?", "这是什么？"]);
         assert_eq!(
             shell_line("lightbox", &convert),
-            "lightbox data convert d/source/train --out d/data --name phantoms --question 'What is it?' --question '这是什么？'"
+            "lightbox data convert d/source/train --out d/data --name phantoms --folder phantoms --question 'What is it?' --question '这是什么？'"
         );
-        let ask = Ask { model: Path::new("m"), adapter: Some(Path::new("a")), dataset_dir: Path::new("d"), dataset: "h", output: Path::new("o.jsonl") };
+        let ask = Ask {
+            model: Path::new("m"),
+            adapter: Some(Path::new("a")),
+            dataset_dir: Path::new("d"),
+            dataset: "h",
+            output: Path::new("o.jsonl"),
+        };
         assert_eq!(
             shell_line("lightbox", &predict_args(&ask)),
             "lightbox predict --model m --adapter a --dataset-dir d --dataset h --greedy --max-new-tokens 80 --output o.jsonl"
         );
-        assert_eq!(shell_line("lightbox", &train_args(Path::new("p.yaml"), &["seed=1".into()])), "lightbox train p.yaml seed=1");
+        assert_eq!(
+            shell_line("lightbox", &train_args(Path::new("p.yaml"), &["seed=1".into()])),
+            "lightbox train p.yaml seed=1"
+        );
         assert_eq!(shell_line("x", &["it's".into(), "".into()]), r"x 'it'\''s' ''");
     }
 

@@ -47,7 +47,8 @@ fn sharegpt_row(turns: &[Turn], image: Option<&str>) -> serde_json::Value {
 
 /// Entry of dataset_info.json for a file of [`sharegpt_row`]s; `columns` besides `messages`.
 fn sharegpt_entry(file_name: &str, columns: &[&str]) -> serde_json::Value {
-    let columns: serde_json::Map<_, _> = ["messages"].iter().chain(columns).map(|&c| (c.to_owned(), c.into())).collect();
+    let columns: serde_json::Map<_, _> =
+        ["messages"].iter().chain(columns).map(|&c| (c.to_owned(), c.into())).collect();
     serde_json::json!({
         "file_name": file_name,
         "formatting": "sharegpt",
@@ -63,7 +64,9 @@ fn parallel<T: Send>(range: std::ops::Range<usize>, f: impl Fn(usize) -> T + Syn
     std::thread::scope(|scope| {
         let f = &f;
         let starts = range.clone().step_by(share);
-        let workers: Vec<_> = starts.map(|start| scope.spawn(move || (start..range.end.min(start + share)).map(f).collect::<Vec<T>>())).collect();
+        let workers: Vec<_> = starts
+            .map(|start| scope.spawn(move || (start..range.end.min(start + share)).map(f).collect::<Vec<T>>()))
+            .collect();
         workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
