@@ -224,15 +224,20 @@ impl Story {
         self.step += 1;
     }
 
+    /// The base model, and the profile unless there is one: the user may change it, and keeps the change until
+    /// another version of the program brings another profile.
     fn unpack(&mut self) -> Result<String> {
-        let model = self.path("model");
-        let embedded = digest(MODEL.iter().map(|(_, bytes)| *bytes));
-        let key = self.step("unpack", &[&embedded], std::slice::from_ref(&model), |_| {
+        let (model, profile) = (self.path("model"), self.path("demo.yaml"));
+        let embedded = digest(MODEL.iter().map(|(_, bytes)| *bytes).chain([PROFILE.as_bytes()]));
+        let key = self.step("unpack", &[&embedded], std::slice::from_ref(&model), |story| {
             std::fs::create_dir_all(&model).with_context(|| format!("cannot make the folder {}", model.display()))?;
-            MODEL.iter().try_for_each(|(name, bytes)| write(&model.join(name), bytes))
+            MODEL.iter().try_for_each(|(name, bytes)| write(&model.join(name), bytes))?;
+            if std::fs::read(&profile).is_ok_and(|old| old != PROFILE.as_bytes()) {
+                let aside = story.path("demo.yaml.old");
+                std::fs::rename(&profile, &aside).with_context(|| format!("cannot write {}", aside.display()))?;
+            }
+            Ok(())
         })?;
-        // Not an output of the step: the user may change it, and keeps the change.
-        let profile = self.path("demo.yaml");
         if !profile.exists() {
             write(&profile, PROFILE.as_bytes())?;
         }

@@ -167,6 +167,21 @@ fn changed_settings_repeat_only_training_and_what_follows() {
 }
 
 #[test]
+fn a_new_version_of_the_profile_comes_in_and_the_changed_one_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    told(&args(dir.path()), &text::EN, &tools()).0.unwrap();
+    let [profile, aside, state] = ["demo.yaml", "demo.yaml.old", "demo.json"].map(|name| dir.path().join(name));
+    std::fs::write(&profile, "mine").unwrap();
+    // What a program with another model or profile would have left: another digest of what it unpacked.
+    let mut stamps: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    stamps["steps"]["unpack"]["inputs"] = "of another version".into();
+    std::fs::write(&state, stamps.to_string()).unwrap();
+    told(&args(dir.path()), &text::EN, &tools()).0.unwrap();
+    assert_eq!(std::fs::read_to_string(&profile).unwrap(), PROFILE);
+    assert_eq!(std::fs::read_to_string(&aside).unwrap(), "mine");
+}
+
+#[test]
 fn an_interrupted_training_is_continued_by_the_next_run() {
     let dir = tempfile::tempdir().unwrap();
     let tools = FakeTools { interruptions: Cell::new(1), ..tools() };

@@ -93,7 +93,7 @@ pub static EN: Text = Text {
     before: "before",
     after: "after ",
     table_head: "   English question ({})   Chinese question ({})",
-    table_columns: "      before      after      before      after   facts told right on held-out phantoms",
+    table_columns: "      before      after     before      after   facts told right on held-out phantoms",
     rows: [
         "lesion present or absent",
         "side",
@@ -139,7 +139,7 @@ pub static ZH: Text = Text {
     before: "微调前",
     after: "微调后",
     table_head: "      英文提问（{} 张）        中文提问（{} 张）",
-    table_columns: "      微调前     微调后      微调前     微调后   保留体模上答对的事实",
+    table_columns: "      微调前     微调后     微调前     微调后   保留体模上答对的事实",
     rows: ["有无病灶", "左右", "上、中、下部", "大小", "密度", "一张体模的全部事实", "所有事实合计"],
     loss: "损失：第一步 {}，最后 {}。",
     time: "用时：本次 {} 秒，其中训练 {} 秒。",
