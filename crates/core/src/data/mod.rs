@@ -12,7 +12,7 @@
 //! [`Problem`] with a stable kind, the file, the line and a reason.
 
 pub mod check;
-pub mod convert;
+//pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
 pub mod json_index;
@@ -32,7 +32,6 @@ pub mod table;
 pub use check::{CheckReport, check};
 pub use dataset::{Dataset, PartInfo};
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
-pub use picture::{PictureFault, PictureFormat, PictureHeader};
 pub use prepare::{Encoder, Prepared, prepare};
 pub use problem::{Problem, kind};
 pub use stats::{Stats, stats};

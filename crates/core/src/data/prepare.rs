@@ -1,7 +1,7 @@
 //! From a data set to samples that can be trained on: tokens and picture grids now, pixels when they are needed.
 
 use super::parallel::in_order;
-use super::picture::PictureHeader;
+use super::picture;
 use super::problem::{Fault, kind};
 use super::{Dataset, ImageRef, Problem, Sample};
 use crate::text::{EncodeOptions, Encoded, Tokenizer, encode_conversation};
@@ -54,7 +54,7 @@ impl Encoder<'_> {
         let name = |fault: Fault| Fault::new(fault.kind, format!("picture {}: {}", image.describe(), fault.reason));
         let bytes = image.load()?;
         // The header alone would let a cut picture through, to be found in the middle of training.
-        PictureHeader::read(&bytes).map_err(name)?;
+        picture::look(&bytes).map_err(name)?;
         self.processor.grid(&bytes, Some(self.budget)).map_err(|e| name(Fault::new(e.kind(), e.to_string())))
     }
 }

@@ -1,7 +1,7 @@
 //! `data stats`: how long the samples are, how large their pictures, how many turns they have.
 
 use super::parallel::in_order;
-use super::picture::PictureHeader;
+use super::picture;
 use super::prepare::Encoder;
 use super::{Dataset, Problem, Sample};
 use std::collections::BTreeMap;
@@ -111,7 +111,7 @@ pub fn stats(d: &Dataset, range: std::ops::Range<usize>, encoder: Option<&Encode
 
 fn one(index: usize, sample: Sample, encoder: Option<&Encoder<'_>>) -> Result<One, Problem> {
     let size = |image: &super::ImageRef| {
-        let header = PictureHeader::read(&image.load()?)?;
+        let header = picture::look(&image.load()?)?;
         Ok((header.width, header.height))
     };
     let sizes = sample.images.iter().map(size).collect::<Result<_, _>>().map_err(|fault: super::problem::Fault| fault.at(index, sample.origin.clone()))?;
