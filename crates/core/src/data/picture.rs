@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn format_and_size_come_from_the_content() {
-        for (format, extension) in [
+        for (format, expected) in [
             (image::ImageFormat::Jpeg, "jpg"),
             (image::ImageFormat::Png, "png"),
             (image::ImageFormat::Gif, "gif"),
@@ -89,7 +89,7 @@ mod tests {
             (image::ImageFormat::Pnm, "ppm"),
         ] {
             let header = look(&encode(format)).unwrap();
-            assert_eq!((extension(header.format), header.width, header.height), (extension, 40, 30));
+            assert_eq!((extension(header.format), header.width, header.height), (expected, 40, 30));
         }
     }
 

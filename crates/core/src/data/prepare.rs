@@ -6,6 +6,7 @@ use super::problem::{Fault, kind};
 use super::{Dataset, ImageRef, Problem, Sample};
 use crate::text::{EncodeOptions, Encoded, Tokenizer, encode_conversation};
 use crate::vision::{Grid, ImageProcessor, PixelBudget};
+use std::ops::{ControlFlow, Range};
 
 /// A sample ready for training: tokens now, pixels on demand.
 #[derive(Debug, Clone)]
@@ -34,6 +35,13 @@ impl Encoder<'_> {
             Ok(encoded) => Ok(Prepared { index, encoded, images: sample.images, image_labels: sample.image_labels }),
             Err(fault) => Err(fault.at(index, sample.origin)),
         }
+    }
+
+    /// Encodes samples `range` on all cores and hands them to `sink` in order, until it breaks.
+    pub fn encode_all(&self, d: &Dataset, range: Range<usize>, sink: &mut dyn FnMut(usize, Result<Prepared, Problem>) -> ControlFlow<()>) {
+        let range = range.start.min(d.len())..range.end.min(d.len());
+        let work = |i: usize| d.get(range.start + i).and_then(|sample| self.encode(range.start + i, sample));
+        in_order(range.len(), work, |i, result| sink(range.start + i, result));
     }
 
     fn try_encode(&self, sample: &Sample) -> Result<Encoded, Fault> {
@@ -71,13 +79,13 @@ pub fn prepare(
 ) -> (Vec<Prepared>, Vec<Problem>) {
     let encoder = Encoder { tokenizer: t, processor: p, budget, options: o };
     let (mut good, mut bad) = (Vec::with_capacity(d.len()), Vec::new());
-    let work = |i| d.get(i).and_then(|sample| encoder.encode(i, sample));
-    in_order(d.len(), work, |i, result| {
+    encoder.encode_all(d, 0..d.len(), &mut |i, result| {
         match result {
             Ok(prepared) => good.push(prepared),
             Err(problem) => bad.push(problem),
         }
         progress(i + 1, d.len());
+        ControlFlow::Continue(())
     });
     (good, bad)
 }
