@@ -99,14 +99,34 @@ fn integer_taps(from: usize, to: usize, weights: Weights) -> (Taps<i32>, u32) {
 /// Bicubic resize of interleaved 8-bit samples.
 ///
 /// `pixels` is `[height, width, channels]`; so is the result in the new size. An axis that keeps its length is left alone.
-pub(super) fn bicubic<const C: usize>(mut pixels: Vec<u8>, from: Size, to: Size, weights: Weights) -> Vec<u8> {
+pub(super) fn bicubic<const C: usize>(pixels: Vec<u8>, from: Size, to: Size, weights: Weights) -> Vec<u8> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// The same code compiled for AVX2, whose integer products the baseline lacks: four times faster.
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<const C: usize>(pixels: Vec<u8>, from: Size, to: Size, weights: Weights) -> Vec<u8> {
+            both_passes::<C>(pixels, from, to, weights)
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2; the function is safe otherwise.
+            return unsafe { with_avx2::<C>(pixels, from, to, weights) };
+        }
+    }
+    both_passes::<C>(pixels, from, to, weights)
+}
+
+#[inline(always)]
+fn both_passes<const C: usize>(mut pixels: Vec<u8>, from: Size, to: Size, weights: Weights) -> Vec<u8> {
     let (width, new_width) = (from.width as usize, to.width as usize);
     let (height, new_height) = (from.height as usize, to.height as usize);
     if new_width != width {
         let (taps, bits) = integer_taps(width, new_width, weights);
         let mut out = vec![0; height * new_width * C];
-        for (row, out) in pixels.chunks_exact(width * C).zip(out.chunks_exact_mut(new_width * C)) {
-            horizontal::<C>(row, out, &taps, bits);
+        let rows_at_once = LANES / C;
+        let mut columns = vec![[0; LANES]; width];
+        let rows = pixels.chunks(rows_at_once * width * C).zip(out.chunks_mut(rows_at_once * new_width * C));
+        for (rows, out) in rows {
+            horizontal::<C>(rows, out, &mut columns, &taps, bits);
         }
         pixels = out;
     }
@@ -114,41 +134,69 @@ pub(super) fn bicubic<const C: usize>(mut pixels: Vec<u8>, from: Size, to: Size,
         let (taps, bits) = integer_taps(height, new_height, weights);
         let stride = new_width * C;
         let mut out = vec![0; new_height * stride];
-        let mut sums = vec![0i32; stride];
         for ((start, window), out) in taps.iter().zip(out.chunks_exact_mut(stride)) {
-            vertical(&pixels[start * stride..], out, &mut sums, window, bits);
+            vertical(&pixels[start * stride..], out, window, bits);
         }
         pixels = out;
     }
     pixels
 }
 
-/// One row. Sums stay below 2^31: weights sum to 2^22 at most and their lobes add less than a third to it
-/// (wrapping operations only keep the release profile's overflow checks out of the loop).
-fn horizontal<const C: usize>(row: &[u8], out: &mut [u8], taps: &Taps<i32>, bits: u32) {
-    for ((start, window), out) in taps.iter().zip(out.chunks_exact_mut(C)) {
-        let mut sums = [1i32 << (bits - 1); C];
-        for (weight, pixel) in window.iter().zip(row[start * C..].chunks_exact(C)) {
-            for (sum, &value) in sums.iter_mut().zip(pixel) {
-                *sum = sum.wrapping_add(i32::from(value).wrapping_mul(*weight));
+/// Samples that are computed side by side: one AVX2 register of i32.
+const LANES: usize = 8;
+
+/// A few rows together. They are laid out column by column first, so that all samples of a column (rows x channels, the rest of
+/// the lanes idle) are weighted by one multiplication.
+///
+/// Sums stay below 2^31: weights add up to 2^22 at most, and the negative lobes leave the positive ones less than a third more
+/// (wrapping operations only keep the release profile's overflow checks out of the loops).
+#[inline(always)]
+fn horizontal<const C: usize>(rows: &[u8], out: &mut [u8], columns: &mut [[i32; LANES]], taps: &Taps<i32>, bits: u32) {
+    let (width, new_width) = (columns.len(), taps.starts.len());
+    for (r, row) in rows.chunks_exact(width * C).enumerate() {
+        for (column, pixel) in columns.iter_mut().zip(row.as_chunks::<C>().0) {
+            for c in 0..C {
+                column[r * C + c] = i32::from(pixel[c]);
             }
         }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = (sum >> bits).clamp(0, 255) as u8;
+    }
+    for (x, (start, window)) in taps.iter().enumerate() {
+        let mut sums = [1i32 << (bits - 1); LANES];
+        for (&weight, column) in window.iter().zip(&columns[start..]) {
+            for lane in 0..LANES {
+                sums[lane] = sums[lane].wrapping_add(column[lane].wrapping_mul(weight));
+            }
+        }
+        let samples = sums.map(|sum| (sum >> bits).clamp(0, 255) as u8);
+        for (row, pixel) in out.chunks_exact_mut(new_width * C).zip(samples.as_chunks::<C>().0) {
+            row[x * C..][..C].copy_from_slice(pixel);
         }
     }
 }
 
 /// One output row from the input rows at the start of `rows`.
-fn vertical(rows: &[u8], out: &mut [u8], sums: &mut [i32], window: &[i32], bits: u32) {
-    sums.fill(1 << (bits - 1));
-    for (weight, row) in window.iter().zip(rows.chunks_exact(out.len())) {
-        for (sum, &value) in sums.iter_mut().zip(row) {
-            *sum = sum.wrapping_add(i32::from(value).wrapping_mul(*weight));
+#[inline(always)]
+fn vertical(rows: &[u8], out: &mut [u8], window: &[i32], bits: u32) {
+    const STEP: usize = 4 * LANES; // as many sums as stay in registers
+    let stride = out.len();
+    let (blocks, rest) = out.as_chunks_mut::<STEP>();
+    let rest_at = blocks.len() * STEP;
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let mut sums = [1i32 << (bits - 1); STEP];
+        for (&weight, row) in window.iter().zip(rows.chunks_exact(stride)) {
+            let Some(values) = row[i * STEP..].first_chunk::<STEP>() else { continue };
+            for lane in 0..STEP {
+                sums[lane] = sums[lane].wrapping_add(i32::from(values[lane]).wrapping_mul(weight));
+            }
         }
+        *block = sums.map(|sum| (sum >> bits).clamp(0, 255) as u8);
     }
-    for (out, sum) in out.iter_mut().zip(sums) {
-        *out = (*sum >> bits).clamp(0, 255) as u8;
+    for (x, out) in rest.iter_mut().enumerate() {
+        let values = rows[rest_at + x..].iter().step_by(stride);
+        let sum = window.iter().zip(values).fold(1i32 << (bits - 1), |sum, (&weight, &value)| {
+            sum.wrapping_add(i32::from(value).wrapping_mul(weight))
+        });
+        *out = (sum >> bits).clamp(0, 255) as u8;
     }
 }
 

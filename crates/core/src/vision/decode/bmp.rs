@@ -1,4 +1,5 @@
 //! Windows bitmaps. PIL drops a palette that is a plain grey ramp: such pictures are L (or 1), not P.
+//! Those with 16 bits per pixel are refused: the decoder widens 5 bits to 8 by rounding, PIL by truncation.
 
 use std::io::Cursor;
 
@@ -20,6 +21,9 @@ pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
 
 fn open(file: &[u8]) -> Result<(BmpDecoder<Cursor<&[u8]>>, Mode), ImageError> {
     let decoder = BmpDecoder::new(Cursor::new(file)).map_err(|e| ImageError::from_image(Format::Bmp, e))?;
+    if bits_per_pixel(file) == Some(16) {
+        return Err(ImageError::Format("BMP file with 16 bits per pixel".to_owned()));
+    }
     let mode = match palette(file) {
         Some(colours) if is_ramp(&colours, &[0, 255]) => Mode::Bilevel,
         Some(colours) if is_ramp(&colours, &std::array::from_fn::<u8, 256, _>(|i| i as u8)) => Mode::Grey,
@@ -30,22 +34,38 @@ fn open(file: &[u8]) -> Result<(BmpDecoder<Cursor<&[u8]>>, Mode), ImageError> {
     Ok((decoder, mode))
 }
 
-/// The palette (blue, green, red) of a bitmap with at most 8 bits per pixel. Offsets as in BITMAPFILEHEADER (14 bytes)
-/// followed by BITMAPCOREHEADER (12 bytes, 3-byte colours) or BITMAPINFOHEADER (40 or more, 4-byte colours).
+// Offsets as in BITMAPFILEHEADER (14 bytes) followed by BITMAPCOREHEADER (12 bytes, 3-byte colours) or BITMAPINFOHEADER
+// (40 bytes or more, 4-byte colours).
+
+fn bits_per_pixel(file: &[u8]) -> Option<u16> {
+    u16_at(file, if header_size(file)? == CORE_HEADER { 24 } else { 28 })
+}
+
+/// The palette (blue, green, red) of a bitmap with at most 8 bits per pixel.
 fn palette(file: &[u8]) -> Option<Vec<[u8; 3]>> {
-    let u16_at = |at: usize| Some(u16::from_le_bytes(file.get(at..at + 2)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_le_bytes(file.get(at..at + 4)?.try_into().ok()?));
-    let header_size = u32_at(14)? as usize;
-    let (bits, entry, count) = match header_size {
-        12 => (u16_at(24)?, 3, 0),
-        _ => (u16_at(28)?, 4, u32_at(46)? as usize),
+    let header_size = header_size(file)?;
+    let bits = bits_per_pixel(file).filter(|&bits| bits <= 8)?;
+    let (entry, count) = match header_size {
+        CORE_HEADER => (3, 0),
+        _ => (4, u32_at(file, 46)? as usize),
     };
-    if bits > 8 {
-        return None;
-    }
     let count = if count == 0 { 1 << bits } else { count.min(256) };
     let colours = file.get(14usize.checked_add(header_size)?..)?.chunks_exact(entry).take(count);
     Some(colours.map(|c| [c[0], c[1], c[2]]).collect())
+}
+
+const CORE_HEADER: usize = 12;
+
+fn header_size(file: &[u8]) -> Option<usize> {
+    Some(u32_at(file, 14)? as usize)
+}
+
+fn u16_at(file: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*file.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(file: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?))
 }
 
 fn is_ramp(colours: &[[u8; 3]], levels: &[u8]) -> bool {
