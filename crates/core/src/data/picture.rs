@@ -86,11 +86,11 @@ mod tests {
             (image::ImageFormat::Bmp, "bmp"),
             (image::ImageFormat::Tiff, "tif"),
             (image::ImageFormat::WebP, "webp"),
-            (image::ImageFormat::Pnm, "ppm"),
         ] {
             let header = look(&encode(format)).unwrap();
             assert_eq!((extension(header.format), header.width, header.height), (expected, 40, 30));
         }
+        assert_eq!(look(&[b"P6 2 1 255\n".as_slice(), &[0; 6]].concat()).map(|info| extension(info.format)), Ok("ppm"));
     }
 
     #[test]
