@@ -193,9 +193,10 @@ fn vertical(rows: &[u8], out: &mut [u8], window: &[i32], bits: u32) {
     }
     for (x, out) in rest.iter_mut().enumerate() {
         let values = rows[rest_at + x..].iter().step_by(stride);
-        let sum = window.iter().zip(values).fold(1i32 << (bits - 1), |sum, (&weight, &value)| {
-            sum.wrapping_add(i32::from(value).wrapping_mul(weight))
-        });
+        let sum = window
+            .iter()
+            .zip(values)
+            .fold(1i32 << (bits - 1), |sum, (&weight, &value)| sum.wrapping_add(i32::from(value).wrapping_mul(weight)));
         *out = (sum >> bits).clamp(0, 255) as u8;
     }
 }
@@ -210,9 +211,11 @@ pub(super) fn bicubic_wide(mut pixels: Vec<i32>, from: Size, to: Size, clamp: (i
         let taps = taps(width, new_width);
         let mut out = Vec::with_capacity(height * new_width);
         for row in pixels.chunks_exact(width) {
-            out.extend(taps.iter().map(|(start, window)| {
-                finish(window.iter().zip(&row[start..]).map(|(w, &v)| f64::from(v) * w).sum())
-            }));
+            out.extend(
+                taps.iter().map(|(start, window)| {
+                    finish(window.iter().zip(&row[start..]).map(|(w, &v)| f64::from(v) * w).sum())
+                }),
+            );
         }
         pixels = out;
     }

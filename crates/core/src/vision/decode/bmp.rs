@@ -22,7 +22,7 @@ pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
 fn open(file: &[u8]) -> Result<(BmpDecoder<Cursor<&[u8]>>, Mode), ImageError> {
     let decoder = BmpDecoder::new(Cursor::new(file)).map_err(|e| ImageError::from_image(Format::Bmp, e))?;
     if bits_per_pixel(file) == Some(16) {
-        return Err(ImageError::Format("BMP file with 16 bits per pixel".to_owned()));
+        return Err(ImageError::unsupported("BMP with 16 bits per pixel"));
     }
     let mode = match palette(file) {
         Some(colours) if is_ramp(&colours, &[0, 255]) => Mode::Bilevel,

@@ -26,7 +26,11 @@ fn open(file: &[u8]) -> Result<(PnmDecoder<Cursor<&[u8]>>, Mode), ImageError> {
         (PnmSubtype::Graymap(_), 255) => Mode::Grey,
         (PnmSubtype::Graymap(_), 65535) => Mode::Grey32,
         (PnmSubtype::Pixmap(_), 255 | 65535) => Mode::Rgb,
-        _ => return Err(ImageError::Format(format!("PNM file with largest value {largest} (255 and 65535 are read)"))),
+        _ => {
+            return Err(ImageError::unsupported(format_args!(
+                "PNM with largest value {largest} (neither 255 nor 65535)"
+            )));
+        }
     };
     Ok((decoder, mode))
 }
