@@ -10,6 +10,7 @@ use super::ImageProcessor;
 
 impl Default for ImageProcessor {
     /// The values of every published Qwen2-VL checkpoint.
+    #[expect(clippy::excessive_precision, reason = "the digits as published")]
     fn default() -> Self {
         Self {
             min_pixels: 56 * 56,

@@ -119,13 +119,13 @@ pub fn check(file: &[u8]) -> Result<ImageInfo, ImageError> {
 pub(super) fn decode(file: &[u8], info: &ImageInfo) -> Result<Raster, ImageError> {
     let format = info.format;
     let raster = guarded(format, || match format {
-        Format::Png => png::decode(file),
+        Format::Png => read_image(format, png::open(file)?),
         Format::Jpeg => jpeg::decode(file),
         Format::Gif => gif::decode(file),
-        Format::Bmp => bmp::decode(file),
+        Format::Bmp => read_image(format, bmp::open(file)?),
         Format::Tiff => tiff::decode(file),
-        Format::WebP => webp::decode(file),
-        Format::Pnm => pnm::decode(file),
+        Format::WebP => read_image(format, webp::open(file)?),
+        Format::Pnm => read_image(format, pnm::open(file)?),
     })?;
     // Everything behind relies on it, and no decoder crate is trusted to keep it for hostile files.
     if raster.size != info.size() || raster.mode != info.mode || !raster.is_consistent() {
@@ -151,13 +151,13 @@ fn sniff(file: &[u8]) -> Result<Format, ImageError> {
 
 fn header(format: Format, file: &[u8]) -> Result<ImageInfo, ImageError> {
     let (size, mode) = match format {
-        Format::Png => png::header(file),
+        Format::Png => Ok(read_header(png::open(file)?)),
         Format::Jpeg => jpeg::header(file),
         Format::Gif => gif::header(file),
-        Format::Bmp => bmp::header(file),
+        Format::Bmp => Ok(read_header(bmp::open(file)?)),
         Format::Tiff => tiff::header(file),
-        Format::WebP => webp::header(file),
-        Format::Pnm => pnm::header(file),
+        Format::WebP => Ok(read_header(webp::open(file)?)),
+        Format::Pnm => Ok(read_header(pnm::open(file)?)),
     }?;
     Ok(ImageInfo { width: size.width, height: size.height, format, mode })
 }
@@ -200,8 +200,13 @@ fn image_limits() -> image::Limits {
     limits
 }
 
+fn read_header((decoder, mode): (impl image::ImageDecoder, Mode)) -> (Size, Mode) {
+    let (width, height) = decoder.dimensions();
+    (Size { width, height }, mode)
+}
+
 /// Reads the picture of one of the `image` crate's decoders and brings its samples into the shape of `mode`.
-fn read_image(format: Format, decoder: impl image::ImageDecoder, mode: Mode) -> Result<Raster, ImageError> {
+fn read_image(format: Format, (decoder, mode): (impl image::ImageDecoder, Mode)) -> Result<Raster, ImageError> {
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     if decoder.total_bytes() > 2 * MAX_BYTES {
