@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use lightbox_core::data::Prepared;
 use lightbox_core::text::{Batch, Tokenizer, collate};
 use lightbox_core::vision::{Grid, ImageProcessor, PixelBudget};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
@@ -35,7 +36,9 @@ impl Source<'_> {
     /// A picture that has changed or vanished since the samples were checked, with the sample's place.
     pub fn assemble(&self, rows: &[usize]) -> Result<HostBatch> {
         let encoded: Vec<_> = rows.iter().map(|r| &self.samples[*r].encoded).collect();
-        let batch = collate(&encoded, self.tokenizer, self.multiple);
+        // `stage: vision` has pictures and no text.
+        let textless = encoded.iter().all(|e| e.input_ids.is_empty());
+        let batch = if textless { no_text(rows.len()) } else { collate(&encoded, self.tokenizer, self.multiple) };
         let (mut pixel_values, mut grids) = (Vec::new(), Vec::new());
         for row in rows {
             let sample = &self.samples[*row];
@@ -59,6 +62,10 @@ impl Source<'_> {
     }
 }
 
+fn no_text(rows: usize) -> Batch {
+    Batch { rows, len: 0, input_ids: vec![], labels: vec![], attention_mask: vec![], position_ids: vec![], fake_image: false }
+}
+
 /// Micro-batches ahead of the model, per thread. Two are enough to hide the pictures' decoding; more only hold memory.
 const AHEAD: usize = 2;
 
@@ -74,8 +81,11 @@ pub fn prefetch<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, source: Source
             let plan = plan.clone();
             scope.spawn(move || {
                 for rows in plan.iter().skip(k).step_by(threads) {
+                    // A fault in our own code ends the run with its exit code and log lines, not in the middle of them.
+                    let assembled = catch_unwind(AssertUnwindSafe(|| source.assemble(rows)));
+                    let assembled = assembled.unwrap_or_else(|_| bail!("preparing samples {rows:?} failed inside (see above)"));
                     // The receiver is dropped when training stops early.
-                    if send.send(source.assemble(rows)).is_err() {
+                    if send.send(assembled).is_err() {
                         return;
                     }
                 }

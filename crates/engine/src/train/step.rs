@@ -48,7 +48,7 @@ impl MicroBatch {
 
 /// Token targets of a batch: token t is predicted from t-1, so the first of a row is none.
 pub fn target_tokens(batch: &Batch) -> usize {
-    batch.labels.chunks(batch.len).flat_map(|row| &row[1..]).filter(|l| **l != -100).count()
+    batch.labels.chunks(batch.len.max(1)).flat_map(|row| &row[1..]).filter(|l| **l != -100).count()
 }
 
 /// Cross-entropy in fp32, shifted by one. transformers `ForCausalLMLoss`.

@@ -74,3 +74,37 @@ fn an_adapter_of_another_model_is_refused_and_named() {
     let error = format!("{:#}", lora::attach_saved(&mut model, &golden::path("tiny-untied/lora/adapter_init")).unwrap_err());
     assert!(error.contains("another base model"), "{error}");
 }
+
+#[test]
+fn three_steps_of_adamw_end_where_pytorch_s_end() {
+    use lightbox_engine::train::optim::Optimizer;
+    for (model_name, tag, kind) in [("tiny-tied", "fp32", Kind::Float), ("tiny-untied", "fp32", Kind::Float), ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16)] {
+        let mut model = golden::load(model_name, kind);
+        lora::attach_saved(&mut model, &golden::path(&format!("{model_name}/lora/adapter_init"))).unwrap();
+        let parameters = lora::named_parameters(&model);
+        for (_, t) in &parameters {
+            let _ = t.set_requires_grad(true);
+        }
+        // As the golden's torch.optim.AdamW: lr 1e-3, weight decay 0.01, no clipping, the same batch three times.
+        let mut optimizer = Optimizer::new(lora::named_parameters(&model), torch_shim::optim::AdamW::default());
+        let g = Golden::open(&format!("{model_name}/lora/batch.safetensors"));
+        let losses = &golden::json(&format!("{model_name}/lora/info.json"))[format!("{tag}.losses_step0..3")];
+        for step in 0..3 {
+            let logits = model.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap();
+            let loss = loss(&logits, &g.get("labels"));
+            let expected = losses[step].as_f64().unwrap();
+            let bound = if kind == Kind::Float { 1e-5 * expected } else { 0.02 };
+            assert!((loss.double_value(&[]) - expected).abs() <= bound, "{model_name} {tag} step {step}: {loss:?}, PyTorch {expected}");
+            loss.backward();
+            optimizer.clip(0.0).unwrap();
+            optimizer.step(1e-3, 0.01).unwrap();
+        }
+        let after = Golden::open(&format!("{model_name}/lora/{tag}.params_after3.safetensors"));
+        for (name, t) in &parameters {
+            let d = golden::distance(&t.detach(), &after.get(name));
+            // bf16: another CPU's gradients may turn single early updates around; 5e-3 is what that was seen to move.
+            let bound = if kind == Kind::Float { 1e-5 } else { 0.05 };
+            assert!(d <= bound, "{model_name} {tag} {name}: {d:e} of the maximum");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //! (tests/golden/llamafactory). One binary, so that libtorch is linked once.
 
 mod forward;
+mod generate;
 mod golden;
 mod llamafactory;
 mod lora;
+mod peft;
