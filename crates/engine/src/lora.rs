@@ -4,7 +4,7 @@
 //! new names alike. The arithmetic is in [`crate::model::linear`].
 
 use crate::model::linear::Lora;
-use crate::model::{Linear, Qwen2Vl};
+use crate::model::Qwen2Vl;
 use crate::weights::{self, Weights, hub_name, memory_name};
 use anyhow::{Context, Result, bail};
 use lightbox_core::seed;
@@ -142,6 +142,8 @@ struct PeftConfig {
     peft_type: String,
     r: i64,
     #[serde(default)]
+    target_modules: Value,
+    #[serde(default)]
     lora_alpha: Option<f64>,
     #[serde(default)]
     lora_dropout: f64,
@@ -228,15 +230,33 @@ pub fn attach_saved(model: &mut Qwen2Vl, dir: &Path) -> Result<()> {
         }
         let device = linear.weight.device();
         let fp32 = |t: Tensor| t.to_kind(Kind::Float).to_device(device);
-        // rank_pattern shows in the shapes; alpha is one number.
+        if rank != config.r {
+            bail!("{}: {} has rank {rank}, adapter_config.json says {}; rank_pattern is not supported", path.display(), linear.name, config.r);
+        }
         let scale = scale(config.lora_alpha.unwrap_or(8.0), rank, config.use_rslora);
         linear.lora = Some(Lora { a: fp32(a), b: fp32(b), scale, dropout: config.lora_dropout });
     }
     if let Some(module) = pairs.keys().next() {
         bail!("{}: {module} is in the adapter but not in this model; the adapter belongs to another base model", path.display());
     }
-    let _ = config.r;
     Ok(())
+}
+
+/// What a saved adapter looks like, for going on with it.
+pub fn saved_config(dir: &Path) -> Result<LoraConfig> {
+    let c = PeftConfig::read(dir)?;
+    let target = c.target_modules.as_array().map(|a| a.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default();
+    Ok(LoraConfig { rank: c.r, alpha: c.lora_alpha.unwrap_or(8.0), dropout: c.lora_dropout, rslora: c.use_rslora, target })
+}
+
+/// Converts the adapter (`pure_bf16`).
+pub fn to_kind(model: &mut Qwen2Vl, kind: Kind) {
+    for linear in model.linears_mut() {
+        if let Some(lora) = &mut linear.lora {
+            lora.a = lora.a.to_kind(kind);
+            lora.b = lora.b.to_kind(kind);
+        }
+    }
 }
 
 /// Writes adapter_model.safetensors and adapter_config.json. The config holds only the fields that every PEFT since
@@ -295,14 +315,15 @@ fn target_modules(model: &Qwen2Vl) -> Vec<String> {
     endings.into_iter().collect()
 }
 
-/// All adapted weights of the model, merged; for `export` and for generating without the adapter's extra work.
-pub fn merged_weights(model: &Qwen2Vl) -> Vec<(String, Tensor)> {
-    let merged: BTreeMap<String, Tensor> =
-        model.linears().iter().filter(|l| l.lora.is_some()).map(|l: &&Linear| (format!("{}.weight", l.name), l.merged_weight())).collect();
-    model.named_weights().into_iter().map(|(name, t)| match merged.get(&name) {
-        Some(m) => (name, m.shallow_clone()),
-        None => (name, t),
-    }).collect()
+/// Folds the adapters into the weights and takes them off.
+pub fn merge(model: &mut Qwen2Vl) {
+    let _no_grad = tch::no_grad_guard();
+    for linear in model.linears_mut() {
+        if linear.lora.is_some() {
+            linear.weight = linear.merged_weight();
+            linear.lora = None;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,25 +1,50 @@
 //! Samples: where they lie, how they are read, what is wrong with them.
+//!
+//! The road of one row, in reading order:
+//! [`dataset_info`] says which file and which columns → [`table`] fetches row *i* on demand (JSON through
+//! [`json_index`], parquet through [`parquet`]) → [`layout`] turns the row into a [`Conversation`] and a list of
+//! pictures → [`Dataset::get`] hands out the [`Sample`]. [`prepare`](prepare()) encodes all of them for training;
+//! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`] makes a
+//! LLaMA-Factory data set of a parquet one.
+//!
+//! Two rules hold everywhere. A data set is never held in memory: opening it costs an index (JSON: one pass over the
+//! file at memory speed; parquet: the footers). And nothing is lost silently: whatever cannot be used becomes a
+//! [`Problem`] with a stable kind, the file, the line and a reason.
+
+pub mod check;
+pub mod convert;
+pub mod dataset;
+pub mod dataset_info;
+pub mod json_index;
+pub mod layout;
+mod cells;
+mod media;
+mod parallel;
+pub mod parquet;
+mod picture;
+mod prepare;
+mod problem;
+mod py_json;
+mod sampling;
+pub mod stats;
+pub mod table;
+
+pub use check::{CheckReport, check};
+pub use dataset::{Dataset, PartInfo};
+pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
+pub use picture::{PictureFault, PictureFormat, PictureHeader};
+pub use prepare::{Encoder, Prepared, prepare};
+pub use problem::{Problem, kind};
+pub use stats::{Stats, stats};
+
 use crate::text::Conversation;
 use std::path::PathBuf;
-
-/// Where a picture's bytes come from. Paths were resolved against `media_dir` when the sample was read.
-#[derive(Debug, Clone)]
-pub enum ImageRef {
-    File(PathBuf),
-    Bytes(std::sync::Arc<[u8]>),
-}
-
-impl ImageRef {
-    /// The file's bytes; regular files only, with a size cap, so that a FIFO or /dev/zero cannot hang or fill memory.
-    pub fn read(&self) -> Result<std::borrow::Cow<'_, [u8]>, String> {
-        todo!()
-    }
-}
 
 /// One sample as the data set holds it.
 #[derive(Debug, Clone)]
 pub struct Sample {
     pub conversation: Conversation,
+    /// In the order of the `<image>` marks.
     pub images: Vec<ImageRef>,
     /// File, and line (JSON) or row (parquet), for messages.
     pub origin: String,
@@ -38,61 +63,15 @@ pub enum OnBad {
 /// The data keys of a profile.
 #[derive(Debug, Clone)]
 pub struct DatasetOptions {
+    /// Folder of `dataset_info.json`; its `file_name` entries are relative to it.
     pub dataset_dir: PathBuf,
+    /// Folder that picture paths are relative to; default: `dataset_dir`.
     pub media_dir: Option<PathBuf>,
-    /// Names in dataset_info.json, in order (`dataset: a,b`).
+    /// Names in dataset_info.json, in order (`dataset: a,b`). A path to a parquet, JSON or JSONL file (or a folder of
+    /// parquet files) is accepted as well.
     pub names: Vec<String>,
+    /// The first N samples of each named set, as in LLaMA-Factory.
     pub max_samples: Option<usize>,
+    /// Only for entries with `num_samples`, whose draw is numpy's.
     pub seed: u64,
-}
-
-/// What is wrong with one sample, with file and line: one sentence.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Problem {
-    pub index: usize,
-    pub origin: String,
-    /// Stable short name, e.g. `image_missing`, `image_truncated`, `image_count`, `odd_turns`, `empty_caption`, `not_utf8`, `bad_json`, `too_long`.
-    pub kind: &'static str,
-    pub reason: String,
-}
-
-/// A data set opened for reading; samples are read on demand, by index.
-pub struct Dataset {}
-
-impl Dataset {
-    pub fn open(_o: &DatasetOptions) -> anyhow::Result<Self> {
-        todo!()
-    }
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    pub fn get(&self, _index: usize) -> Result<Sample, Problem> {
-        todo!()
-    }
-}
-
-/// A sample ready for training: tokens now, pixels on demand.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    /// Index in the data set.
-    pub index: usize,
-    pub encoded: crate::text::Encoded,
-    pub images: Vec<ImageRef>,
-    pub image_labels: Option<Vec<Vec<String>>>,
-}
-
-/// Reads and encodes all samples (picture headers only), checks them, and separates the usable from the bad.
-/// `progress(done, total)` is called now and then.
-pub fn prepare(
-    _d: &Dataset,
-    _t: &crate::text::Tokenizer,
-    _p: &crate::vision::ImageProcessor,
-    _budget: crate::vision::PixelBudget,
-    _o: &crate::text::EncodeOptions,
-    _progress: &mut dyn FnMut(usize, usize),
-) -> (Vec<Prepared>, Vec<Problem>) {
-    todo!()
 }

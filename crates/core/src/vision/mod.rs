@@ -1,6 +1,33 @@
 //! Picture → patches, exactly as the reference does it: LLaMA-Factory's loading stage, then transformers'
-//! Qwen2VLImageProcessor (torchvision backend).
-use std::path::Path;
+//! Qwen2VLImageProcessor (torchvision backend). Bit-equal to both (Pillow 11.3, torch 2.11).
+//!
+//! ```text
+//! file ─ decode ─▶ raster in PIL's mode ─▶ [LLaMA-Factory: pixel limits, in that mode] ─▶ RGB
+//!      ─▶ [LLaMA-Factory: smallest side, longest shape] ─▶ smart_resize to multiples of 28 (torch's uint8 bicubic)
+//!      ─▶ normalise + patchify
+//! ```
+//! The steps in brackets happen with a [`PixelBudget`] only. All sizes are settled by `size` from the header alone, so
+//! [`ImageProcessor::grid`] costs no decoding and always agrees with [`ImageProcessor::process`].
+//! Read next: `size` (the arithmetic), then `decode`, `raster`, `resample`, `patchify`.
+
+mod config;
+mod decode;
+mod error;
+mod patchify;
+mod raster;
+mod resample;
+mod size;
+#[cfg(test)]
+mod tests;
+
+use raster::Raster;
+use resample::Weights;
+use size::{Route, llamafactory_sizes};
+
+pub use decode::{Format, ImageInfo, MAX_BYTES, MAX_PIXELS, MAX_SIDE, check, inspect};
+pub use error::ImageError;
+pub use raster::{Mode, Rgb8};
+pub use size::{Size, smart_resize};
 
 /// `image_min_pixels` and `image_max_pixels` of a profile: LLaMA-Factory's own limits, applied before the processor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,40 +53,74 @@ pub struct Patches {
     pub grid: Grid,
 }
 
-/// preprocessor_config.json or processor_config.json of a model folder.
+/// preprocessor_config.json or processor_config.json of a model folder; see [`Self::from_dir`].
+///
+/// [`Self::default`] is what the published Qwen2-VL checkpoints say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageProcessor {
+    /// Least width x height of the resized picture, in pixels.
     pub min_pixels: u64,
+    /// Greatest width x height of the resized picture, in pixels.
     pub max_pixels: u64,
+    /// Side of a patch, in pixels.
     pub patch_size: u32,
+    /// Frames per patch; a still picture is repeated.
     pub temporal_patch_size: u32,
+    /// Side of the block of patches that becomes one token.
     pub merge_size: u32,
+    /// Per channel (RGB), of samples scaled to 0..1.
     pub mean: [f32; 3],
+    /// Per channel (RGB), of samples scaled to 0..1.
     pub std: [f32; 3],
 }
 
-/// Why a picture cannot be used. (To be filled: truncated, too large, unknown format, ratio, decoder failure, …)
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    #[error("{0}")]
-    Other(String),
-}
-
 impl ImageProcessor {
-    /// Reads the processor's settings of a model folder; all layouts of notes (old and new).
-    pub fn from_dir(_model_dir: &Path) -> anyhow::Result<Self> {
-        todo!()
-    }
     /// Decodes and prepares a picture. `budget: None` is the plain processor (transformers), `Some` is LLaMA-Factory.
-    pub fn process(&self, _file: &[u8], _budget: Option<PixelBudget>) -> Result<Patches, ImageError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`ImageError`] for files that cannot be read in full, and for shapes beyond 200:1 (without a budget).
+    pub fn process(&self, file: &[u8], budget: Option<PixelBudget>) -> Result<Patches, ImageError> {
+        let info = inspect(file)?;
+        let route = Route::new(self, info.size(), budget)?;
+        let image = follow(decode::decode(file)?, &route.own_mode, &route.rgb);
+        Ok(patchify::patchify(self, &image.resize(route.patches, Weights::Torch)))
     }
+
     /// The grid that [`Self::process`] would give, from the header alone (no pixel is decoded).
-    pub fn grid(&self, _file: &[u8], _budget: Option<PixelBudget>) -> Result<Grid, ImageError> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Self::process`], except for damage behind the header.
+    pub fn grid(&self, file: &[u8], budget: Option<PixelBudget>) -> Result<Grid, ImageError> {
+        let size = Route::new(self, inspect(file)?.size(), budget)?.patches;
+        Ok([1, (size.height / self.patch_size).into(), (size.width / self.patch_size).into()])
     }
+
     /// LLaMA-Factory's invented picture for batches without one: 64x64, white.
     pub fn white(&self) -> Patches {
-        todo!()
+        let side = self.patch_size * self.merge_size;
+        // smart_resize of 64x64, whose pixels stay white whatever the resampler.
+        let size = Size { width: 64, height: 64 };
+        let size = smart_resize(size, side, self.min_pixels, self.max_pixels).unwrap_or(size);
+        let data = vec![255; size.pixels() as usize * 3];
+        patchify::patchify(self, &Rgb8 { width: size.width, height: size.height, data })
     }
+}
+
+/// Decodes a picture to RGB for display, shrunk or enlarged as LLaMA-Factory would with this budget (`None`: as stored).
+///
+/// # Errors
+/// As [`ImageProcessor::process`].
+pub fn decode_rgb(file: &[u8], budget: Option<PixelBudget>) -> Result<Rgb8, ImageError> {
+    let info = inspect(file)?;
+    let (own_mode, rgb) = match budget {
+        Some(budget) => llamafactory_sizes(info.size(), budget)?,
+        None => Default::default(),
+    };
+    Ok(follow(decode::decode(file)?, &own_mode, &rgb))
+}
+
+/// PIL's resizes: first in the picture's own mode, then in RGB.
+fn follow(raster: Raster, own_mode: &[Size], rgb: &[Size]) -> Rgb8 {
+    let raster = own_mode.iter().fold(raster, |raster, &size| raster.resize(size));
+    rgb.iter().fold(raster.into_rgb(), |image, &size| image.resize(size, Weights::Pil))
 }

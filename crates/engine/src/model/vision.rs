@@ -199,6 +199,12 @@ impl Block {
         &x + self.fc2.forward(&h, ctx)
     }
 
+    /// Something in here is trained.
+    pub fn is_trained(&self) -> bool {
+        let linears = [&self.qkv, &self.proj, &self.fc1, &self.fc2];
+        self.norm1.weight.requires_grad() || linears.iter().any(|l| l.weight.requires_grad() || l.lora.as_ref().is_some_and(|l| l.a.requires_grad()))
+    }
+
     fn attention(&self, x: &Tensor, layout: &Layout, ctx: &Ctx) -> Tensor {
         let d = self.proj.in_features();
         let k = d / self.heads;

@@ -1,0 +1,355 @@
+//! LLaMA-Factory's `dataset_info.json`: which file, which layout, which columns (`data/parser.py` at v0.9.5).
+//!
+//! Two of its rules surprise people and are kept, because files in the wild rely on them: where `columns` is present,
+//! a column it does not name does not exist (no default applies); and where `tags` is present, a role it does not
+//! name does not exist. The stock multimodal entry names no system tag, so system messages are bad roles there.
+//!
+//! Entries are parsed one by one when they are used: a broken or unsupported entry hurts only those who name it.
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// The file's name inside `dataset_dir`.
+pub const FILE_NAME: &str = "dataset_info.json";
+
+/// Keys of LLaMA-Factory's entries; others are named in [`Entry::notes`].
+const KEYS: [&str; 16] = [
+    "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags", "hf_hub_url",
+    "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "revision", "file_sha1",
+];
+
+/// The whole file.
+#[derive(Debug, Clone)]
+pub struct DatasetInfo {
+    path: PathBuf,
+    entries: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formatting {
+    Alpaca,
+    Sharegpt,
+    Openai,
+}
+
+impl Formatting {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alpaca => "alpaca",
+            Self::Sharegpt => "sharegpt",
+            Self::Openai => "openai",
+        }
+    }
+}
+
+/// Names of the columns; `None`: there is no such column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    pub prompt: Option<String>,
+    pub query: Option<String>,
+    pub response: Option<String>,
+    pub history: Option<String>,
+    pub messages: Option<String>,
+    pub system: Option<String>,
+    pub tools: Option<String>,
+    pub images: Option<String>,
+    pub videos: Option<String>,
+    pub audios: Option<String>,
+    /// Ours (stage `vision`): words per picture token. Always the column of this name.
+    pub image_labels: String,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        let name = |s: &str| Some(s.to_owned());
+        Self {
+            prompt: name("instruction"),
+            query: name("input"),
+            response: name("output"),
+            history: None,
+            messages: name("conversations"),
+            system: None,
+            tools: None,
+            images: None,
+            videos: None,
+            audios: None,
+            image_labels: "image_labels".into(),
+        }
+    }
+}
+
+/// The words that name roles; `None`: there is no such role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags {
+    pub role: String,
+    pub content: String,
+    pub user: Option<String>,
+    pub assistant: Option<String>,
+    pub observation: Option<String>,
+    pub function: Option<String>,
+    pub system: Option<String>,
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        let tag = |s: &str| Some(s.to_owned());
+        Self {
+            role: "from".into(),
+            content: "value".into(),
+            user: tag("human"),
+            assistant: tag("gpt"),
+            observation: tag("observation"),
+            function: tag("function_call"),
+            system: tag("system"),
+        }
+    }
+}
+
+/// One data set of the file.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub name: String,
+    /// As written: a file or a folder, relative to `dataset_dir`.
+    pub file_name: String,
+    pub formatting: Formatting,
+    pub columns: Columns,
+    pub tags: Tags,
+    /// Draw exactly this many.
+    pub num_samples: Option<usize>,
+    /// What was read but has no effect.
+    pub notes: Vec<String>,
+}
+
+impl DatasetInfo {
+    /// Reads `dataset_dir/dataset_info.json`.
+    pub fn load(dataset_dir: &Path) -> anyhow::Result<Self> {
+        let dir = dataset_dir.to_string_lossy();
+        if dir == "ONLINE" || dir.starts_with("REMOTE:") {
+            bail!("dataset_dir \"{dir}\" asks for data from a hub; download the data set and set dataset_dir to its folder");
+        }
+        let path = dataset_dir.join(FILE_NAME);
+        let bytes = std::fs::read(&path).with_context(|| {
+            format!("reading {}; dataset_dir must be the folder that holds {FILE_NAME}", path.display())
+        })?;
+        Self::parse(&path, &bytes)
+    }
+
+    /// Parses the file's content; `path` is for messages.
+    pub fn parse(path: &Path, bytes: &[u8]) -> anyhow::Result<Self> {
+        let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(entries)) => Ok(Self { path: path.to_owned(), entries }),
+            Ok(_) => bail!("{}: not a JSON object of data sets", path.display()),
+            Err(e) => bail!("{}:{}:{}: not JSON: {e}; mend the file", path.display(), e.line(), e.column()),
+        }
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// The entry as it stands in the file.
+    pub fn raw(&self, name: &str) -> Option<&Value> {
+        self.entries.get(name)
+    }
+
+    /// The entry called `name`, checked.
+    ///
+    /// # Errors
+    /// No such entry; a source or layout that is not supported (with what to do instead); a key of a wrong type.
+    pub fn entry(&self, name: &str) -> anyhow::Result<Entry> {
+        let raw = self.entries.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.names().take(20).collect();
+            let more = if self.entries.len() > known.len() { ", …" } else { "" };
+            anyhow!("data set \"{name}\" is not in {}; it has: {}{more}", self.path.display(), known.join(", "))
+        })?;
+        entry(name, raw).with_context(|| format!("{}: data set \"{name}\"", self.path.display()))
+    }
+}
+
+fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
+    let raw = raw.as_object().ok_or_else(|| anyhow!("not a JSON object"))?;
+    for (key, what) in [
+        ("hf_hub_url", "the Hugging Face hub"),
+        ("ms_hub_url", "ModelScope"),
+        ("om_hub_url", "OpenMind"),
+        ("script_url", "a Python loading script"),
+        ("cloud_file_name", "cloud storage"),
+    ] {
+        if let Some(source) = raw.get(key).filter(|v| !v.is_null()) {
+            bail!("`{key}`: {source} is read from {what}, which is not done here; download its files, put them into dataset_dir and write `file_name` instead");
+        }
+    }
+    if raw.get("ranking").and_then(Value::as_bool) == Some(true) {
+        bail!("`ranking`: true marks preference data (chosen and rejected answers), which supervised fine-tuning cannot use; take a data set of plain answers");
+    }
+    let mut notes = Vec::new();
+    if let Some(split) = text(raw, "split")?
+        && split != "train"
+    {
+        bail!("`split`: \"{split}\" is not there: local files have only the split \"train\"; remove the key, or use num_samples for a part");
+    }
+    for key in ["subset", "folder"] {
+        if text(raw, key)?.is_some() {
+            notes.push(format!("`{key}` has no effect on local files"));
+        }
+    }
+    let unknown: Vec<&str> = raw.keys().map(String::as_str).filter(|key| !KEYS.contains(key)).collect();
+    if !unknown.is_empty() {
+        notes.push(format!("unknown keys have no effect: {}", unknown.join(", ")));
+    }
+    let formatting = match text(raw, "formatting")?.as_deref() {
+        None | Some("alpaca") => Formatting::Alpaca,
+        Some("sharegpt") => Formatting::Sharegpt,
+        Some("openai") => Formatting::Openai,
+        Some(other) => bail!("`formatting`: \"{other}\" is not one of alpaca, sharegpt, openai"),
+    };
+    let file_name = text(raw, "file_name")?.ok_or_else(|| anyhow!("`file_name` is missing"))?;
+    let num_samples = match raw.get("num_samples") {
+        None | Some(Value::Null) => None,
+        Some(v) => Some(
+            v.as_u64()
+                .and_then(|n| usize::try_from(n).ok())
+                .ok_or_else(|| anyhow!("`num_samples`: {v} is not a whole number of samples"))?,
+        ),
+    };
+    Ok(Entry {
+        name: name.to_owned(),
+        file_name,
+        formatting,
+        columns: columns(raw)?,
+        tags: tags(raw)?,
+        num_samples,
+        notes,
+    })
+}
+
+fn columns(raw: &Map<String, Value>) -> anyhow::Result<Columns> {
+    let Some(given) = object(raw, "columns")? else { return Ok(Columns::default()) };
+    let column = |key: &str| text(given, key).context("`columns`");
+    for key in ["chosen", "rejected", "kto_tag"] {
+        if column(key)?.is_some() {
+            bail!("`columns`: \"{key}\" belongs to preference data, which supervised fine-tuning cannot use");
+        }
+    }
+    Ok(Columns {
+        prompt: column("prompt")?,
+        query: column("query")?,
+        response: column("response")?,
+        history: column("history")?,
+        messages: column("messages")?,
+        system: column("system")?,
+        tools: column("tools")?,
+        images: column("images")?,
+        videos: column("videos")?,
+        audios: column("audios")?,
+        ..Columns::default()
+    })
+}
+
+fn tags(raw: &Map<String, Value>) -> anyhow::Result<Tags> {
+    let Some(given) = object(raw, "tags")? else { return Ok(Tags::default()) };
+    let tag = |key: &str| text(given, key).context("`tags`");
+    let needed = |key: &str| tag(key)?.ok_or_else(|| anyhow!("`tags`: \"{key}\" is missing, and where `tags` is given it has no default"));
+    Ok(Tags {
+        role: needed("role_tag")?,
+        content: needed("content_tag")?,
+        user: tag("user_tag")?,
+        assistant: tag("assistant_tag")?,
+        observation: tag("observation_tag")?,
+        function: tag("function_tag")?,
+        system: tag("system_tag")?,
+    })
+}
+
+fn text(map: &Map<String, Value>, key: &str) -> anyhow::Result<Option<String>> {
+    match map.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(s)) => Ok(Some(s.clone())),
+        Some(other) => bail!("`{key}`: {other} is not a text"),
+    }
+}
+
+fn object<'a>(map: &'a Map<String, Value>, key: &str) -> anyhow::Result<Option<&'a Map<String, Value>>> {
+    match map.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(o)) => Ok(Some(o)),
+        Some(other) => bail!("`{key}`: {other} is not a JSON object"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(value: Value) -> anyhow::Result<Entry> {
+        DatasetInfo::parse(Path::new("info.json"), json!({"d": value}).to_string().as_bytes())?.entry("d")
+    }
+
+    fn refusal(value: Value) -> String {
+        format!("{:#}", parse(value).expect_err("a refusal"))
+    }
+
+    #[test]
+    fn absent_columns_and_tags_have_llamafactorys_defaults() {
+        let e = parse(json!({"file_name": "a.json"})).unwrap();
+        assert_eq!((e.formatting, e.columns.prompt.as_deref(), e.columns.messages.as_deref()), (Formatting::Alpaca, Some("instruction"), Some("conversations")));
+        assert_eq!((e.tags.role.as_str(), e.tags.system.as_deref()), ("from", Some("system")));
+    }
+
+    #[test]
+    fn what_present_columns_and_tags_do_not_name_does_not_exist() {
+        let e = parse(json!({"file_name": "a.json", "formatting": "sharegpt", "columns": {"messages": "m"},
+            "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}}))
+        .unwrap();
+        assert_eq!((e.columns.messages.as_deref(), e.columns.prompt, e.columns.images), (Some("m"), None, None));
+        assert_eq!((e.tags.system, e.tags.function), (None, None));
+    }
+
+    #[test]
+    fn sources_that_are_not_local_are_refused_with_what_to_do() {
+        for key in ["hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"] {
+            let message = refusal(json!({key: "a/b", "file_name": "a.json"}));
+            assert!(message.contains(key) && message.contains("download"), "{message}");
+        }
+        assert!(refusal(json!({"file_name": "a", "ranking": true})).contains("preference"));
+        assert!(refusal(json!({"file_name": "a", "columns": {"chosen": "c"}})).contains("preference"));
+        assert!(refusal(json!({"file_name": "a", "split": "test"})).contains("train"));
+    }
+
+    #[test]
+    fn wrong_types_name_the_key_and_the_file() {
+        for (value, key) in [
+            (json!({"file_name": 3}), "file_name"),
+            (json!({"formatting": "chatml", "file_name": "a"}), "formatting"),
+            (json!({"columns": [], "file_name": "a"}), "columns"),
+            (json!({"columns": {"images": 1}, "file_name": "a"}), "images"),
+            (json!({"tags": {"role_tag": "role"}, "file_name": "a"}), "content_tag"),
+            (json!({"num_samples": -1, "file_name": "a"}), "num_samples"),
+            (json!({}), "file_name"),
+        ] {
+            let message = refusal(value);
+            assert!(message.contains(key) && message.starts_with("info.json: data set \"d\""), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones_and_broken_json_names_its_line() {
+        let info = DatasetInfo::parse(Path::new("info.json"), b"\xEF\xBB\xBF{\"a\": {}, \"b\": {}}").unwrap();
+        assert!(info.entry("c").unwrap_err().to_string().contains("a, b"));
+        assert!(DatasetInfo::parse(Path::new("info.json"), b"{\n\"a\": }").unwrap_err().to_string().starts_with("info.json:2:"));
+    }
+
+    #[test]
+    fn keys_without_effect_are_said() {
+        let e = parse(json!({"file_name": "a", "subset": "x", "colums": {}})).unwrap();
+        assert_eq!(e.notes.len(), 2);
+        assert!(e.notes[1].contains("colums"));
+    }
+}

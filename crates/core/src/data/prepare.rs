@@ -1,0 +1,83 @@
+//! From a data set to samples that can be trained on: tokens and picture grids now, pixels when they are needed.
+
+use super::parallel::in_order;
+use super::picture::PictureHeader;
+use super::problem::{Fault, kind};
+use super::{Dataset, ImageRef, Problem, Sample};
+use crate::text::{EncodeOptions, Encoded, Tokenizer, encode_conversation};
+use crate::vision::{Grid, ImageProcessor, PixelBudget};
+
+/// A sample ready for training: tokens now, pixels on demand.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Index in the data set.
+    pub index: usize,
+    pub encoded: Encoded,
+    pub images: Vec<ImageRef>,
+    pub image_labels: Option<Vec<Vec<String>>>,
+}
+
+/// What is needed to say how many tokens a sample has.
+#[derive(Clone, Copy)]
+pub struct Encoder<'a> {
+    pub tokenizer: &'a Tokenizer,
+    pub processor: &'a ImageProcessor,
+    /// LLaMA-Factory's `image_min_pixels` and `image_max_pixels`.
+    pub budget: PixelBudget,
+    pub options: &'a EncodeOptions,
+}
+
+impl Encoder<'_> {
+    /// Encodes sample `index`; its pictures are looked at (header, size, whether the end is there), not decoded.
+    pub fn encode(&self, index: usize, sample: Sample) -> Result<Prepared, Problem> {
+        match self.try_encode(&sample) {
+            Ok(encoded) => Ok(Prepared { index, encoded, images: sample.images, image_labels: sample.image_labels }),
+            Err(fault) => Err(fault.at(index, sample.origin)),
+        }
+    }
+
+    fn try_encode(&self, sample: &Sample) -> Result<Encoded, Fault> {
+        let grids = sample.images.iter().map(|image| self.grid(image)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(labels) = &sample.image_labels {
+            let tokens: i64 = grids.iter().map(|g| g.iter().product::<i64>() / 4).sum();
+            if labels.len() as i64 != tokens {
+                return Err(Fault::new(kind::IMAGE_LABELS, format!("`image_labels` has {} entries, but the pictures have {tokens} tokens", labels.len())));
+            }
+            if sample.conversation.messages.is_empty() {
+                return Ok(Encoded { input_ids: Vec::new(), labels: Vec::new(), grids, truncated: 0 });
+            }
+        }
+        encode_conversation(self.tokenizer, &sample.conversation, &grids, self.options).map_err(|e| Fault::new(e.kind(), e.to_string()))
+    }
+
+    fn grid(&self, image: &ImageRef) -> Result<Grid, Fault> {
+        let name = |fault: Fault| Fault::new(fault.kind, format!("picture {}: {}", image.describe(), fault.reason));
+        let bytes = image.load()?;
+        // The header alone would let a cut picture through, to be found in the middle of training.
+        PictureHeader::read(&bytes).map_err(name)?;
+        self.processor.grid(&bytes, Some(self.budget)).map_err(|e| name(Fault::new(e.kind(), e.to_string())))
+    }
+}
+
+/// Reads and encodes all samples (picture headers only), checks them, and separates the usable from the bad.
+/// `progress(done, total)` is called now and then. Both lists are in the order of the data set.
+pub fn prepare(
+    d: &Dataset,
+    t: &Tokenizer,
+    p: &ImageProcessor,
+    budget: PixelBudget,
+    o: &EncodeOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> (Vec<Prepared>, Vec<Problem>) {
+    let encoder = Encoder { tokenizer: t, processor: p, budget, options: o };
+    let (mut good, mut bad) = (Vec::with_capacity(d.len()), Vec::new());
+    let work = |i| d.get(i).and_then(|sample| encoder.encode(i, sample));
+    in_order(d.len(), work, |i, result| {
+        match result {
+            Ok(prepared) => good.push(prepared),
+            Err(problem) => bad.push(problem),
+        }
+        progress(i + 1, d.len());
+    });
+    (good, bad)
+}
