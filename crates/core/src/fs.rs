@@ -17,7 +17,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let write = || {
         let dir = parent(path);
         // mode 0644 goes through open(2), which applies the umask; the default of tempfile is 0600
-        let mut file = tempfile::Builder::new().prefix(".tmp-").permissions(Permissions::from_mode(0o644)).tempfile_in(dir)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".tmp-").permissions(Permissions::from_mode(0o644)).tempfile_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
@@ -76,7 +77,8 @@ pub fn resolve_under(root: &Path, path: &Path) -> io::Result<PathBuf> {
 }
 
 /// A file name (without extension) for an id that comes from data: one plain component on every file system, at most
-/// 129 bytes, and a different one for a different id as far as letter case counts.
+/// 130 bytes. Different ids give different names, except where only letter case differs (the caller's to notice, since
+/// some file systems fold it); open the file with `create_new` all the same.
 ///
 /// Letters, digits, `.`, `_` and `-` stay, all else becomes `_`; dots at either end and what is behind 120 bytes go; names
 /// that DOS reserved get a `_` in front. If anything changed, `-` and 8 hex digits of the id's SHA-256 follow.
@@ -84,11 +86,12 @@ pub fn resolve_under(root: &Path, path: &Path) -> io::Result<PathBuf> {
 /// ```
 /// use lightbox_core::fs::safe_file_name;
 /// assert_eq!(safe_file_name("scan_01.a"), "scan_01.a");
-/// assert_eq!(safe_file_name("../../etc/passwd"), "_.._etc_passwd-9f8ea45d");
+/// assert_eq!(safe_file_name("../../etc/passwd"), "_.._etc_passwd-3754d6cb");
 /// ```
 pub fn safe_file_name(id: &str) -> String {
     const MAX_BYTES: usize = 120;
-    let plain: String = id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect();
+    let plain: String =
+        id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect();
     let mut name = plain.trim_start_matches('.').to_owned();
     name.truncate(MAX_BYTES); // ASCII only, so every byte is a boundary
     let mut name = name.trim_end_matches('.').to_owned();
@@ -136,7 +139,8 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"short");
         assert_eq!(names(dir.path()), ["state.json"]);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        let as_created = { File::create(dir.path().join("other")).unwrap().metadata().unwrap().permissions().mode() & 0o777 };
+        let as_created =
+            { File::create(dir.path().join("other")).unwrap().metadata().unwrap().permissions().mode() & 0o777 };
         assert_eq!(mode, 0o644 & as_created, "0644, less what the umask takes");
     }
 
@@ -180,7 +184,10 @@ mod tests {
         }
         for path in ["../secret.png", "link.png", secret.to_str().unwrap(), "/etc/passwd", ".."] {
             let error = resolve_under(&root, Path::new(path)).unwrap_err();
-            assert!(error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("leads outside"), "{path}: {error}");
+            assert!(
+                error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("leads outside"),
+                "{path}: {error}"
+            );
         }
         assert_eq!(resolve_under(&root, Path::new("none.png")).unwrap_err().kind(), ErrorKind::NotFound);
     }
@@ -189,11 +196,22 @@ mod tests {
     fn hostile_ids_become_plain_names() {
         let long = "x".repeat(300);
         for (id, start) in [
-            ("../../x", "_.._x-"), ("/etc/x", "_etc_x-"), ("C:\\x", "C__x-"), ("a\0b", "a_b-"), (long.as_str(), "xxxx"), ("CON", "_CON-"),
-            ("com1.png", "_com1.png-"), ("end.", "end-"), (".hidden", "hidden-"), ("", "_-"), ("..", "_-"), ("é", "_-"), ("e\u{301}", "e_-"),
+            ("../../x", "_.._x-"),
+            ("/etc/x", "_etc_x-"),
+            ("C:\\x", "C__x-"),
+            ("a\0b", "a_b-"),
+            (long.as_str(), "xxxx"),
+            ("CON", "_CON-"),
+            ("com1.png", "_com1.png-"),
+            ("end.", "end-"),
+            (".hidden", "hidden-"),
+            ("", "_-"),
+            ("..", "_-"),
+            ("é", "_-"),
+            ("e\u{301}", "e_-"),
         ] {
             let name = safe_file_name(id);
-            assert!(name.starts_with(start) && name.len() <= 129, "{id:?}: {name}");
+            assert!(name.starts_with(start) && name.len() <= 130, "{id:?}: {name}");
         }
         assert_ne!(safe_file_name("a/b"), safe_file_name("a:b"), "what was changed differs by its hash");
         assert_eq!(safe_file_name("PMC123_fig-1.jpg"), "PMC123_fig-1.jpg");
@@ -204,7 +222,7 @@ mod tests {
         fn any_id_gives_one_safe_component(id in any::<String>()) {
             let name = safe_file_name(&id);
             prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)));
-            prop_assert!(!name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && name.len() <= 129 && !is_reserved(&name));
+            prop_assert!(!name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && name.len() <= 130 && !is_reserved(&name));
             prop_assert_eq!(Path::new(&name).components().count(), 1);
         }
     }

@@ -51,13 +51,13 @@ fn is_unsafe(c: char) -> bool {
         '\n' | '\t' => false,
         c if c.is_control() => true, // C0 (escape among them), DEL, and C1, which some terminals obey like ESC + letter
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => true, // soft hyphen, joiners, fillers, Arabic mark
-        '\u{180b}'..='\u{180f}' => true,                       // Mongolian selectors and separator
-        '\u{200b}'..='\u{200f}' => true,                       // zero width, direction marks
-        '\u{2028}'..='\u{202e}' => true,                       // line and paragraph separator, direction overrides
-        '\u{2060}'..='\u{206f}' => true,                       // word joiner, invisible operators, direction isolates
-        '\u{3164}' | '\u{feff}' | '\u{ffa0}' => true,          // fillers, byte order mark
-        '\u{fff9}'..='\u{fffb}' => true,                       // annotation marks
-        '\u{e0000}'..='\u{e0fff}' => true,                     // tags: whole invisible sentences
+        '\u{180b}'..='\u{180f}' => true, // Mongolian selectors and separator
+        '\u{200b}'..='\u{200f}' => true, // zero width, direction marks
+        '\u{2028}'..='\u{202e}' => true, // line and paragraph separator, direction overrides
+        '\u{2060}'..='\u{206f}' => true, // word joiner, invisible operators, direction isolates
+        '\u{3164}' | '\u{feff}' | '\u{ffa0}' => true, // fillers, byte order mark
+        '\u{fff9}'..='\u{fffb}' => true, // annotation marks
+        '\u{e0000}'..='\u{e0fff}' => true, // tags: whole invisible sentences
         _ => false,
     }
 }

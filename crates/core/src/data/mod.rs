@@ -12,7 +12,7 @@
 //! [`Problem`] with a stable kind, the file, the line and a reason.
 
 pub mod check;
-pub mod convert;
+// pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
 pub mod json_index;

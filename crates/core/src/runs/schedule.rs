@@ -232,3 +232,78 @@ impl LrSchedule {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Case {
+        r#type: String,
+        total: u64,
+        warmup: u64,
+        kwargs: SchedulerKwargs,
+        lr: Vec<f64>,
+    }
+
+    fn kind(name: &str) -> SchedulerType {
+        format!("lr_scheduler_type: {name}\nlr_scheduler_kwargs: {{min_lr: 1e-6}}")
+            .parse::<crate::profile::Profile>()
+            .map(|p| p.lr_scheduler_type)
+            .or_else(|_| format!("lr_scheduler_type: {name}").parse::<crate::profile::Profile>().map(|p| p.lr_scheduler_type))
+            .unwrap()
+    }
+
+    #[test]
+    fn every_schedule_gives_the_rates_of_transformers() {
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../../../../tests/golden/schedules.json")).unwrap();
+        assert_eq!(cases.len(), 19 * 4);
+        for case in cases {
+            let schedule = LrSchedule::new(kind(&case.r#type), 5e-5, case.total, case.warmup, Some(&case.kwargs)).unwrap();
+            for (k, golden) in case.lr.iter().enumerate() {
+                let lr = schedule.lr(k as u64);
+                // A few units in the last place: libm's cosine and power are not the same everywhere.
+                assert!((lr - golden).abs() <= 1e-15 * 5e-5, "{} {:?} step {k} of {}: {lr} instead of {golden}", case.r#type, case.kwargs, case.total);
+            }
+        }
+    }
+
+    #[test]
+    fn rates_after_the_end_stay_at_the_end() {
+        for (kind, kwargs, end) in [
+            (SchedulerType::Linear, None, 0.0),
+            (SchedulerType::CosineWithRestarts, None, 0.0),
+            (SchedulerType::Polynomial, Some(SchedulerKwargs { lr_end: Some(1e-6), ..Default::default() }), 1e-6),
+            (SchedulerType::WarmupStableDecay, Some(SchedulerKwargs { min_lr_ratio: Some(0.5), ..Default::default() }), 5e-5),
+        ] {
+            let schedule = LrSchedule::new(kind, 1e-4, 10, 2, kwargs.as_ref()).unwrap();
+            assert!((schedule.lr(11) - end).abs() < 1e-18, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_warmup_longer_than_the_run_stays_finite() {
+        let min = SchedulerKwargs { min_lr: Some(1e-6), ..Default::default() };
+        for kind in [SchedulerType::Linear, SchedulerType::Cosine, SchedulerType::Polynomial, SchedulerType::InverseSqrt, SchedulerType::WarmupStableDecay] {
+            let schedule = LrSchedule::new(kind, 1e-4, 3, 10, None).unwrap();
+            assert!((0..20).all(|k| schedule.lr(k).is_finite()), "{kind}");
+        }
+        let schedule = LrSchedule::new(SchedulerType::CosineWarmupWithMinLr, 1e-4, 3, 10, Some(&min)).unwrap();
+        assert!((0..20).all(|k| schedule.lr(k).is_finite()));
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_by_name() {
+        let new = |kind, kwargs: &SchedulerKwargs| LrSchedule::new(kind, 1e-4, 10, 0, Some(kwargs)).unwrap_err();
+        let power = SchedulerKwargs { power: Some(2.0), ..Default::default() };
+        assert_eq!(new(SchedulerType::Cosine, &power), "`cosine` has no parameter `power`; it takes num_cycles");
+        assert_eq!(new(SchedulerType::Linear, &power), "`linear` has no parameter `power`; it takes no parameters");
+        assert!(new(SchedulerType::CosineWithMinLr, &SchedulerKwargs::default()).contains("needs `min_lr` or `min_lr_rate`"));
+        let both = SchedulerKwargs { min_lr: Some(1e-6), min_lr_rate: Some(0.1), ..Default::default() };
+        assert!(new(SchedulerType::CosineWithMinLr, &both).contains("only one"));
+        let high = SchedulerKwargs { lr_end: Some(1.0), ..Default::default() };
+        assert!(new(SchedulerType::Polynomial, &high).contains("must be below the learning rate"));
+        let nan = SchedulerKwargs { num_cycles: Some(f64::NAN), ..Default::default() };
+        assert!(new(SchedulerType::Cosine, &nan).contains("finite"));
+    }
+}

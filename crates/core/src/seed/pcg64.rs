@@ -1,6 +1,6 @@
 //! numpy's `default_rng`: a SeedSequence (`numpy/random/bit_generator.pyx`) feeds a PCG64, the XSL-RR variant of
-//! O'Neill's PCG with 128 bits of state (`src/pcg64/pcg64.h`), from which bounded integers are drawn with Lemire's method
-//! (`src/distributions/distributions.c`).
+//! O'Neill's PCG with 128 bits of state (`src/pcg64/pcg64.h`), from which `shuffle` draws bounded integers by masking and
+//! rejecting (`random_interval` in `src/distributions/distributions.c`; other methods of `Generator` use Lemire's).
 
 const MULTIPLIER: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
 
@@ -40,31 +40,17 @@ impl Pcg64 {
         })
     }
 
-    /// A uniform integer in `0..=max` (`random_bounded_uint64`).
+    /// A uniform integer in `0..=max` as `Generator.shuffle` draws it (`random_interval`): as many low bits as `max` has,
+    /// again and again until they are not above it.
     pub(super) fn up_to(&mut self, max: u64) -> u64 {
-        match u32::try_from(max) {
-            Ok(0) => 0,
-            Ok(u32::MAX) => u64::from(self.next_u32()),
-            Ok(max) => {
-                let span = u64::from(max) + 1;
-                let reject_below = (u64::from(u32::MAX) - u64::from(max)) % span;
-                loop {
-                    let product = u64::from(self.next_u32()) * span;
-                    if u64::from(product as u32) >= reject_below {
-                        return product >> 32;
-                    }
-                }
-            }
-            Err(_) if max == u64::MAX => self.next_u64(),
-            Err(_) => {
-                let span = u128::from(max) + 1;
-                let reject_below = (u64::MAX - max) % (max + 1);
-                loop {
-                    let product = u128::from(self.next_u64()) * span;
-                    if product as u64 >= reject_below {
-                        return (product >> 64) as u64;
-                    }
-                }
+        if max == 0 {
+            return 0; // numpy draws nothing then
+        }
+        let mask = u64::MAX >> max.leading_zeros();
+        loop {
+            let bits = if max <= u64::from(u32::MAX) { u64::from(self.next_u32()) } else { self.next_u64() };
+            if bits & mask <= max {
+                return bits & mask;
             }
         }
     }

@@ -32,7 +32,11 @@ pub(super) fn spell(bytes: &[u8]) -> String {
 /// The bytes of a token. One that is not spelled in the alphabet (an added token) stands for its own UTF-8, as in the
 /// `ByteLevel` decoder of the tokenizers library.
 pub(super) fn bytes_of(token: &str) -> Vec<u8> {
-    token.chars().map(|c| BYTES.get(c as usize).copied().flatten()).collect::<Option<_>>().unwrap_or_else(|| token.as_bytes().to_vec())
+    token
+        .chars()
+        .map(|c| BYTES.get(c as usize).copied().flatten())
+        .collect::<Option<_>>()
+        .unwrap_or_else(|| token.as_bytes().to_vec())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::ops::Range;
 /// The keys of a profile that decide about ids and labels.
 #[derive(Debug, Clone)]
 pub struct EncodeOptions {
-    /// Most tokens of a sample; longer ones are cut turn by turn.
+    /// Most tokens of a sample; longer ones are cut turn by turn. LLaMA-Factory's default is 2048.
     pub cutoff_len: usize,
     /// All tokens are labels, pictures' too.
     pub train_on_prompt: bool,
@@ -23,6 +23,13 @@ pub struct EncodeOptions {
     pub mask_history: bool,
     /// `None`: the template's "You are a helpful assistant."; `Some("")`: no system block.
     pub default_system: Option<String>,
+}
+
+/// LLaMA-Factory's defaults.
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self { cutoff_len: 2048, train_on_prompt: false, mask_history: false, default_system: None }
+    }
 }
 
 /// One encoded sample.
@@ -42,7 +49,12 @@ pub struct Encoded {
 ///
 /// # Errors
 /// See [`EncodeError`]; nothing is repaired silently.
-pub fn encode_conversation(t: &Tokenizer, c: &Conversation, grids: &[Grid], o: &EncodeOptions) -> Result<Encoded, EncodeError> {
+pub fn encode_conversation(
+    t: &Tokenizer,
+    c: &Conversation,
+    grids: &[Grid],
+    o: &EncodeOptions,
+) -> Result<Encoded, EncodeError> {
     check_turns(c)?;
     let pieces = encode_messages(t, c, grids, o.default_system.as_deref())?;
     let turns: Vec<Turn> = pieces.chunks_exact(2).map(|pair| Turn { source: &pair[0], target: &pair[1] }).collect();
@@ -74,11 +86,16 @@ pub fn encode_conversation(t: &Tokenizer, c: &Conversation, grids: &[Grid], o: &
 
 /// Prompt for generation: everything up to and including `<|im_start|>assistant\n`. Earlier turns may be there; the last
 /// message is the user's (or a tool's). Nothing is cut.
-pub fn encode_prompt(t: &Tokenizer, c: &Conversation, grids: &[Grid], default_system: Option<&str>) -> Result<Vec<i64>, EncodeError> {
+pub fn encode_prompt(
+    t: &Tokenizer,
+    c: &Conversation,
+    grids: &[Grid],
+    default_system: Option<&str>,
+) -> Result<Vec<i64>, EncodeError> {
     if let Some(fault) = role_fault(c) {
         return Err(EncodeError::OddPrompt(fault));
     }
-    if c.messages.len() % 2 == 0 {
+    if c.messages.len().is_multiple_of(2) {
         return Err(EncodeError::OddPrompt(format!("{} messages end with an answer or are none", c.messages.len())));
     }
     let pieces = encode_messages(t, c, grids, default_system)?;
@@ -128,7 +145,12 @@ fn role_fault(c: &Conversation) -> Option<String> {
 }
 
 /// One piece per message; the system block belongs to the first. Each text is tokenised alone, as in LLaMA-Factory.
-fn encode_messages(t: &Tokenizer, c: &Conversation, grids: &[Grid], default_system: Option<&str>) -> Result<Vec<Piece>, EncodeError> {
+fn encode_messages(
+    t: &Tokenizer,
+    c: &Conversation,
+    grids: &[Grid],
+    default_system: Option<&str>,
+) -> Result<Vec<Piece>, EncodeError> {
     let count = |mark: &str| c.messages.iter().map(|m| m.content.matches(mark).count()).sum::<usize>();
     for mark in EncodeError::UNSUPPORTED_MARKS {
         match count(mark) {

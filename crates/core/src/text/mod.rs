@@ -1,6 +1,6 @@
 //! Conversation → token ids, labels and positions, exactly as LLaMA-Factory's template `qwen2_vl` does it.
 //!
-//! A [`Conversation`] and the [`Grid`]s of its pictures go through [`encode_conversation`] (training) or
+//! A [`Conversation`] and the grids of its pictures go through [`encode_conversation`] (training) or
 //! [`encode_prompt`] (generation); rows become a micro-batch in [`collate`] (right padding) or [`collate_left`]
 //! (generation), with the positions of [`rope_index`]. Preview, training and chat all use these same functions.
 //!
@@ -26,8 +26,6 @@ pub use rope::{image_tokens, rope_index};
 pub use stream::StreamDecoder;
 pub use template::{DEFAULT_SYSTEM, IMAGE_MARK};
 pub use tokenizer::Tokenizer;
-
-use crate::vision::Grid;
 
 /// The label of a token on which no loss is taken: `ignore_index` of PyTorch's cross-entropy.
 pub const IGNORE_INDEX: i64 = -100;

@@ -15,8 +15,20 @@ const SPLIT: &str =
 
 /// The special tokens of Qwen2-VL; their ids follow the vocabulary in this order.
 const SPECIAL_TOKENS: [&str; 14] = [
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>",
-    "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
 ];
 
 /// The tokenizer.json of Qwen2-VL for the vocabulary in `ranks_gz`: gzip of all tokens in rank order, each as one length
@@ -36,10 +48,12 @@ pub fn tokenizer_json_from_ranks(ranks_gz: impl Read) -> io::Result<Value> {
     }
     let mut merges = Vec::with_capacity(tokens.len());
     for (rank, token) in tokens.iter().enumerate().filter(|(_, t)| t.len() > 1) {
-        let (left, right) = split_pair(token, rank, &ranks).ok_or_else(|| invalid(rank, "is no merge of two tokens of lower rank"))?;
+        let (left, right) =
+            split_pair(token, rank, &ranks).ok_or_else(|| invalid(rank, "is no merge of two tokens of lower rank"))?;
         merges.push(Value::from(format!("{} {}", spell(left), spell(right))));
     }
-    let vocab: Map<String, Value> = tokens.iter().enumerate().map(|(rank, token)| (spell(token), Value::from(rank))).collect();
+    let vocab: Map<String, Value> =
+        tokens.iter().enumerate().map(|(rank, token)| (spell(token), Value::from(rank))).collect();
     let added_tokens: Vec<Value> = SPECIAL_TOKENS
         .iter()
         .zip(tokens.len()..)
@@ -86,7 +100,9 @@ fn split_pair<'t>(token: &'t [u8], rank: usize, ranks: &HashMap<&[u8], usize>) -
         };
     }
     match bounds[..] {
-        [_, middle, _] => Some(token.split_at(middle)).filter(|(left, right)| ranks.contains_key(left) && ranks.contains_key(right)),
+        [_, middle, _] => {
+            Some(token.split_at(middle)).filter(|(left, right)| ranks.contains_key(left) && ranks.contains_key(right))
+        }
         _ => None,
     }
 }

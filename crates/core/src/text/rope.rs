@@ -46,7 +46,10 @@ pub fn rope_index(ids: &[i64], grids: &[Grid], image_pad: i64) -> ([Vec<i64>; 3]
         }
         let grid = grids.next().expect("every run of image_pad has a grid");
         let tokens = image_tokens(grid).expect("a grid of whole 2x2 blocks");
-        assert!(ids[i..].iter().take(tokens).filter(|&&id| id == image_pad).count() == tokens, "the grid {grid:?} needs {tokens} image_pad tokens at {i}");
+        assert!(
+            ids[i..].iter().take(tokens).filter(|&&id| id == image_pad).count() == tokens,
+            "the grid {grid:?} needs {tokens} image_pad tokens at {i}"
+        );
         let [t, h, w] = [grid[0], grid[1] / MERGE_SIZE, grid[2] / MERGE_SIZE];
         for (a, y, x) in (0..t).flat_map(|a| (0..h).flat_map(move |y| (0..w).map(move |x| (a, y, x)))) {
             time.push(next + a);

@@ -35,7 +35,8 @@ fn complete(bytes: &[u8]) -> (String, usize) {
         text.push_str(chunk.valid());
         used += chunk.valid().len();
         let invalid = chunk.invalid();
-        let unfinished = used + invalid.len() == bytes.len() && std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
+        let unfinished =
+            used + invalid.len() == bytes.len() && std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
         if !invalid.is_empty() && !unfinished {
             text.push(char::REPLACEMENT_CHARACTER);
             used += invalid.len();

@@ -20,7 +20,11 @@ const IMAGE_BLOCK: &str = "<|vision_start|><|image_pad|><|vision_end|>";
 
 /// The block before the first turn; empty if there is neither a system text nor tools. An empty `system` falls back to
 /// `default_system`, which may be empty too.
-pub(super) fn system_block(system: Option<&str>, default_system: Option<&str>, tools: Option<&str>) -> Result<String, EncodeError> {
+pub(super) fn system_block(
+    system: Option<&str>,
+    default_system: Option<&str>,
+    tools: Option<&str>,
+) -> Result<String, EncodeError> {
     let system = system.filter(|s| !s.is_empty()).unwrap_or(default_system.unwrap_or(DEFAULT_SYSTEM));
     let tools = tools.filter(|t| !t.is_empty());
     if system.is_empty() && tools.is_none() {
@@ -40,7 +44,8 @@ pub(super) fn message_text(message: &Message, number: usize) -> Result<String, E
             format!("<|im_start|>user\n<tool_response>\n{content}\n</tool_response><|im_end|>\n<|im_start|>assistant\n")
         }
         Role::Function => {
-            let calls = function_calls(&content).map_err(|reason| EncodeError::BadFunctionCall { message: number, reason })?;
+            let calls =
+                function_calls(&content).map_err(|reason| EncodeError::BadFunctionCall { message: number, reason })?;
             format!("{calls}<|im_end|>\n")
         }
     })
@@ -56,7 +61,11 @@ fn tools_text(tools: &str) -> Result<String, EncodeError> {
     let mut lines = String::new();
     for (i, tool) in tools.into_iter().enumerate() {
         let object = tool.as_object().ok_or_else(|| bad(format!("entry {} is no object", i + 1)))?;
-        let wrapped = if object.get("type").is_some_and(|t| t == "function") { tool } else { serde_json::json!({"type": "function", "function": tool}) };
+        let wrapped = if object.get("type").is_some_and(|t| t == "function") {
+            tool
+        } else {
+            serde_json::json!({"type": "function", "function": tool})
+        };
         lines.push('\n');
         lines += &python_json::dumps(&wrapped).map_err(|e| bad(format!("entry {}: {e}", i + 1)))?;
     }

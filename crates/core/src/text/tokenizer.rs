@@ -22,7 +22,7 @@ pub struct Tokenizer {
     pub image_pad: i64,
     pub video_pad: i64,
     inner: tokenizers::Tokenizer,
-    /// The same with special tokens switched off; made when first asked for, because it doubles the memory (about 40 MB).
+    /// The same with special tokens switched off; made when first asked for, because it doubles the memory.
     plain: OnceLock<tokenizers::Tokenizer>,
 }
 
@@ -34,17 +34,27 @@ impl Tokenizer {
     /// special tokens of Qwen2-VL.
     pub fn from_dir(model_dir: &Path) -> anyhow::Result<Self> {
         let path = model_dir.join("tokenizer.json");
-        let meta = std::fs::metadata(&path)
-            .with_context(|| format!("{}: cannot be read; a Qwen2-VL model folder has this file, download it again if it is missing", path.display()))?;
+        let meta = std::fs::metadata(&path).with_context(|| {
+            format!(
+                "{}: cannot be read; a Qwen2-VL model folder has this file, download it again if it is missing",
+                path.display()
+            )
+        })?;
         ensure!(meta.is_file(), "{}: not a regular file", path.display());
-        ensure!(meta.len() <= MAX_FILE_BYTES, "{}: {} bytes are too many for a tokenizer (limit {MAX_FILE_BYTES})", path.display(), meta.len());
+        ensure!(
+            meta.len() <= MAX_FILE_BYTES,
+            "{}: {} bytes are too many for a tokenizer (limit {MAX_FILE_BYTES})",
+            path.display(),
+            meta.len()
+        );
         let json = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         Self::from_json(&json).with_context(|| path.display().to_string())
     }
 
     /// From the text of a tokenizer.json. Merges may be spelled `"a b"` or `["a", "b"]`.
     pub fn from_json(json: &[u8]) -> anyhow::Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| anyhow::anyhow!("not a tokenizer that can be used: {e}"))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|e| anyhow::anyhow!("not a tokenizer that can be used: {e}"))?;
         ensure!(
             matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))),
             "its decoder is not ByteLevel, as Qwen2-VL's is; other kinds of tokenizers are not supported"
@@ -89,7 +99,10 @@ impl Tokenizer {
     /// # Errors
     /// An id that is negative or above 2³²−1.
     pub fn decode(&self, ids: &[i64], skip_special: bool) -> anyhow::Result<String> {
-        let ids = ids.iter().map(|&id| u32::try_from(id).with_context(|| format!("{id} is not a token id"))).collect::<anyhow::Result<Vec<_>>>()?;
+        let ids = ids
+            .iter()
+            .map(|&id| u32::try_from(id).with_context(|| format!("{id} is not a token id")))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         self.inner.decode(&ids, skip_special).map_err(anyhow::Error::from_boxed)
     }
 

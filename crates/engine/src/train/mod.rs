@@ -251,7 +251,11 @@ fn find_checkpoint(profile: &Profile, dir: &RunDir) -> Result<Option<PathBuf>> {
     if profile.overwrite_output_dir {
         return Ok(None);
     }
-    let newest = checkpoints::newest(dir)?.map(|c| c.path);
+    let (newest, skipped) = checkpoints::newest_complete(dir)?;
+    for reason in skipped {
+        eprintln!("warning: {reason}; an older checkpoint is used");
+    }
+    let newest = newest.map(|c| c.path);
     let finished = ["adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json"].iter().any(|f| dir.join(f).exists());
     if newest.is_none() && finished {
         return Err(anyhow!(

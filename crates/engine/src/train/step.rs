@@ -112,7 +112,7 @@ fn forward_backward_checkpointed(model: &Qwen2Vl, mb: &MicroBatch, share: Share,
     loss.f_backward()?;
     let grad = run_backward(&layer, &inputs, last.grad(), embeds.requires_grad())?;
     if let Some(grad) = grad {
-        torch_shim::autograd::backward(&[&embeds], &[&grad])?;
+        torch_shim::autograd::backward(&[&embeds], &[&grad], false)?;
     }
     if let Some((embedded, block, inputs, last)) = &tower
         && last.requires_grad()
@@ -120,7 +120,7 @@ fn forward_backward_checkpointed(model: &Qwen2Vl, mb: &MicroBatch, share: Share,
     {
         let grad = run_backward(block, inputs, last.grad(), embedded.requires_grad())?;
         if let Some(grad) = grad {
-            torch_shim::autograd::backward(&[embedded], &[&grad])?;
+            torch_shim::autograd::backward(&[embedded], &[&grad], false)?;
         }
     }
     Ok(loss.detach())
@@ -149,7 +149,7 @@ fn run_backward(block: &impl Fn(usize, &Tensor) -> Tensor, inputs: &[Tensor], gr
         if !y.requires_grad() {
             return Ok(None);
         }
-        torch_shim::autograd::backward(&[&y], &[&grad])?;
+        torch_shim::autograd::backward(&[&y], &[&grad], false)?;
         if !x.requires_grad() {
             return Ok(None);
         }

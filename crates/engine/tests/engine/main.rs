@@ -3,4 +3,5 @@
 
 mod forward;
 mod golden;
+mod llamafactory;
 mod lora;
