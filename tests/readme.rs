@@ -31,7 +31,8 @@ fn blocks() -> Vec<(String, Vec<String>)> {
 }
 
 fn commands_of(mark: &str) -> Vec<String> {
-    let found: Vec<_> = blocks().into_iter().filter(|(above, _)| above == mark).flat_map(|(_, commands)| commands).collect();
+    let found: Vec<_> =
+        blocks().into_iter().filter(|(above, _)| above == mark).flat_map(|(_, commands)| commands).collect();
     assert!(!found.is_empty(), "the README has no block marked {mark:?}");
     found
 }
