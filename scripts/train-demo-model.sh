@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the demo's base model (assets/demo-model) from nothing: data, three stages, export to bf16.
+# Trains the demo's base model (assets/demo-model) from nothing: data, three stages.
 # About 20 minutes on two CPU cores and 1 GB of disk under saves/. Run it again after an interruption: finished stages
 # are kept, an unfinished one goes on from its last checkpoint.
 #
@@ -42,10 +42,8 @@ stage demo-base-2 profiles/demo-base-2-language.yaml
 step "Stage 3 of 3: two shapes, chat and reports"
 stage demo-base-3 profiles/demo-base-3-mixed.yaml
 
-step "Weights in bf16 to assets/demo-model"
-rm -rf saves/demo-model-bf16
-"$lightbox" export --model saves/demo-base-3 --out saves/demo-model-bf16 --dtype bf16
-# Only the weights: configuration, tokenizer and README of assets/demo-model are kept by hand.
-cp saves/demo-model-bf16/model.safetensors assets/demo-model/model.safetensors.new
+step "Weights to assets/demo-model"
+# Only the weights (already bf16, as config.json says): the other files of assets/demo-model are kept by hand.
+cp saves/demo-base-3/model.safetensors assets/demo-model/model.safetensors.new
 mv assets/demo-model/model.safetensors.new assets/demo-model/model.safetensors
 ls -l assets/demo-model/model.safetensors

@@ -5,6 +5,7 @@ use super::prepare::Encoder;
 use super::problem::Fault;
 use super::{Dataset, ImageRef, Problem};
 use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, serde::Serialize)]
@@ -21,7 +22,7 @@ pub struct CheckReport {
 
 /// Checks samples `range`: structure, text, and every picture decoded to its last row; with an encoder, also the
 /// number of tokens. `progress(done, total)` after each sample.
-pub fn check(d: &Dataset, range: std::ops::Range<usize>, encoder: Option<&Encoder<'_>>, progress: &mut dyn FnMut(usize, usize)) -> CheckReport {
+pub fn check(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, progress: &mut dyn FnMut(usize, usize)) -> CheckReport {
     let range = range.start.min(d.len())..range.end.min(d.len());
     let mut report = CheckReport { samples: range.len(), ..CheckReport::default() };
     let work = |i: usize| sample(d, range.start + i, encoder);
@@ -33,6 +34,7 @@ pub fn check(d: &Dataset, range: std::ops::Range<usize>, encoder: Option<&Encode
             report.problems.push(problem);
         }
         progress(i + 1, range.len());
+        ControlFlow::Continue(())
     });
     report
 }

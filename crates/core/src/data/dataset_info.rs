@@ -158,6 +158,11 @@ impl DatasetInfo {
         self.entries.get(name)
     }
 
+    /// All entries as they stand in the file, in its order.
+    pub fn into_entries(self) -> Map<String, Value> {
+        self.entries
+    }
+
     /// The entry called `name`, checked.
     ///
     /// # Errors

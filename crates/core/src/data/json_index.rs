@@ -196,7 +196,7 @@ impl<'a> Scan<'a> {
     fn one_row_per_line(&self) -> bool {
         let rest = &self.bytes[self.at..];
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        if matches!(skip_value(&rest[..end], 0), Ok(n) if rest[n..end].iter().all(|&b| b == b',' || b.is_ascii_whitespace())) {
+        if rest.starts_with(b"{") && matches!(skip_value(&rest[..end], 0), Ok(n) if rest[n..end].iter().all(|&b| b == b',' || b.is_ascii_whitespace())) {
             return true;
         }
         rest[end..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{')

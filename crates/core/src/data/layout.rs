@@ -34,6 +34,13 @@ pub struct CaptionColumns {
     pub questions: Vec<String>,
 }
 
+impl CaptionColumns {
+    /// The question of row `i`, from 0.
+    pub fn question(&self, i: usize) -> &str {
+        self.questions.get(i % self.questions.len().max(1)).map_or("", String::as_str)
+    }
+}
+
 /// A row understood. Pictures are still where the row said.
 #[derive(Debug, Clone, Default)]
 pub struct Parsed {
@@ -353,8 +360,7 @@ fn caption(row: Row, columns: &CaptionColumns, i: usize) -> Result<Parsed, Fault
     if columns.image.is_some() && (row.images.is_empty() || row.images.contains(&ImageCell::Empty)) {
         return Err(Fault::new(kind::IMAGE_MISSING, "the row has neither the picture's bytes nor its path"));
     }
-    let question = columns.questions.get(i % columns.questions.len().max(1)).map(String::as_str).unwrap_or_default();
-    let question = IMAGE_MARK.repeat(row.images.len()) + question;
+    let question = IMAGE_MARK.repeat(row.images.len()) + columns.question(i);
     let messages = vec![
         Message { role: Role::User, content: question },
         Message { role: Role::Assistant, content: caption.to_owned() },

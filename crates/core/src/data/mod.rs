@@ -12,7 +12,7 @@
 //! [`Problem`] with a stable kind, the file, the line and a reason.
 
 pub mod check;
-// pub mod convert;
+pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
 pub mod json_index;
@@ -30,9 +30,9 @@ pub mod stats;
 pub mod table;
 
 pub use check::{CheckReport, check};
-pub use dataset::{Dataset, PartInfo};
+pub use convert::{ConvertError, ConvertOptions, ConvertReport, convert};
+pub use dataset::{CaptionChoice, Dataset, PartInfo, caption_columns};
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
-pub use picture::{PictureFault, PictureFormat, PictureHeader};
 pub use prepare::{Encoder, Prepared, prepare};
 pub use problem::{Problem, kind};
 pub use stats::{Stats, stats};

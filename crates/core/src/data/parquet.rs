@@ -64,7 +64,7 @@ impl ColumnKind {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Shard {
     path: PathBuf,
     first_row: usize,
@@ -158,6 +158,12 @@ impl ParquetTable {
         self.projection = Some(keep.map(|(i, _)| i).collect());
         self.image_column = image_column.map(str::to_owned);
         self
+    }
+
+    /// The same rows with other columns; no footer is read again.
+    pub fn reopened(&self, wanted: &[&str]) -> Self {
+        let same = Self { shards: self.shards.clone(), rows: self.rows, columns: self.columns.clone(), projection: None, image_column: None, state: Mutex::default() };
+        same.with_columns(wanted, None)
     }
 
     pub fn len(&self) -> usize {

@@ -3,101 +3,33 @@
 //! everything, is `vision::check`.
 
 use super::problem::{Fault, kind};
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::vision::{Format, ImageInfo, inspect};
 
-/// Longest side accepted, in pixels, as in `vision`.
-const MAX_SIDE: u32 = 16_384;
-/// Most pixels accepted, as in `vision`.
-const MAX_PIXELS: u64 = 100_000_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PictureFormat {
-    Jpeg,
-    Png,
-    Gif,
-    Bmp,
-    Tiff,
-    WebP,
-    Pnm,
-}
-
-impl PictureFormat {
-    /// File name extension, as LLaMA-Factory's users know it.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-            Self::Gif => "gif",
-            Self::Bmp => "bmp",
-            Self::Tiff => "tif",
-            Self::WebP => "webp",
-            Self::Pnm => "ppm",
-        }
-    }
-
-    fn of(format: image::ImageFormat) -> Option<Self> {
-        use image::ImageFormat as F;
-        Some(match format {
-            F::Jpeg => Self::Jpeg,
-            F::Png => Self::Png,
-            F::Gif => Self::Gif,
-            F::Bmp => Self::Bmp,
-            F::Tiff => Self::Tiff,
-            F::WebP => Self::WebP,
-            F::Pnm => Self::Pnm,
-            _ => return None,
-        })
+/// File name extension of a format, as the tutorial's data sets have it (`.jpg`, not `.jpeg`).
+pub fn extension(format: Format) -> &'static str {
+    match format {
+        Format::Jpeg => "jpg",
+        Format::Png => "png",
+        Format::Gif => "gif",
+        Format::Bmp => "bmp",
+        Format::Tiff => "tif",
+        Format::WebP => "webp",
+        Format::Pnm => "ppm",
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PictureHeader {
-    pub format: PictureFormat,
-    pub width: u32,
-    pub height: u32,
-}
-
-/// Kind and reason; the kinds are those of [`super::kind`].
-pub type PictureFault = Fault;
-
-impl PictureHeader {
-    /// Format (by its magic bytes, never by a name), size, and whether the file's end is there.
-    ///
-    /// # Errors
-    /// `image_format`, `image_too_large`, `image_broken`, `image_truncated`.
-    pub fn read(file: &[u8]) -> Result<Self, PictureFault> {
-        let unknown = || {
-            let start: String = file.iter().take(8).map(|b| format!("{b:02x} ")).collect();
-            Fault::new(kind::IMAGE_FORMAT, format!("no known picture format ({} bytes, beginning {})", file.len(), start.trim_end()))
-        };
-        let guessed = image::guess_format(file).map_err(|_| unknown())?;
-        let format = PictureFormat::of(guessed).ok_or_else(unknown)?;
-        let size = catch_unwind(AssertUnwindSafe(|| image::ImageReader::with_format(Cursor::new(file), guessed).into_dimensions()));
-        let (width, height) = match size {
-            Ok(Ok(size)) => size,
-            Ok(Err(image::ImageError::IoError(e))) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return Err(Fault::new(kind::IMAGE_TRUNCATED, format!("the picture ends inside its header ({} bytes)", file.len())));
-            }
-            Ok(Err(e)) => return Err(Fault::new(kind::IMAGE_BROKEN, format!("the picture's header cannot be read: {e}"))),
-            Err(_) => return Err(Fault::new(kind::IMAGE_BROKEN, "the decoder failed on the picture's header")),
-        };
-        if width == 0 || height == 0 {
-            return Err(Fault::new(kind::IMAGE_BROKEN, format!("a picture of {width} x {height} pixels")));
-        }
-        if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(Fault::new(
-                kind::IMAGE_TOO_LARGE,
-                format!("{width} x {height} pixels; at most {MAX_SIDE} a side and {} megapixels are accepted", MAX_PIXELS / 1_000_000),
-            ));
-        }
-        match format {
-            PictureFormat::Jpeg => jpeg_end(file)?,
-            PictureFormat::Png => png_chunks(file)?,
-            _ => {}
-        }
-        Ok(Self { format, width, height })
+/// Format (by its magic bytes, never by a name), size, and whether the file's end is there.
+///
+/// # Errors
+/// A kind of `vision::ImageError`, or `image_truncated` or `image_broken` found here.
+pub fn look(file: &[u8]) -> Result<ImageInfo, Fault> {
+    let info = inspect(file).map_err(|e| Fault::new(e.kind(), e.to_string()))?;
+    match info.format {
+        Format::Jpeg => jpeg_end(file)?,
+        Format::Png => png_chunks(file)?,
+        _ => {}
     }
+    Ok(info)
 }
 
 /// A whole JPEG ends with the marker FFD9; some writers put a few bytes after it.
@@ -133,6 +65,7 @@ fn png_chunks(file: &[u8]) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Cursor;
 
     fn encode(format: image::ImageFormat) -> Vec<u8> {
         let mut out = Cursor::new(Vec::new());
@@ -141,23 +74,23 @@ mod tests {
     }
 
     fn fault(file: &[u8]) -> &'static str {
-        PictureHeader::read(file).expect_err("a fault").kind
+        look(file).expect_err("a fault").kind
     }
 
     #[test]
     fn format_and_size_come_from_the_content() {
-        for (format, extension) in [
+        for (format, expected) in [
             (image::ImageFormat::Jpeg, "jpg"),
             (image::ImageFormat::Png, "png"),
             (image::ImageFormat::Gif, "gif"),
             (image::ImageFormat::Bmp, "bmp"),
             (image::ImageFormat::Tiff, "tif"),
             (image::ImageFormat::WebP, "webp"),
-            (image::ImageFormat::Pnm, "ppm"),
         ] {
-            let header = PictureHeader::read(&encode(format)).unwrap();
-            assert_eq!((header.format.extension(), header.width, header.height), (extension, 40, 30));
+            let header = look(&encode(format)).unwrap();
+            assert_eq!((extension(header.format), header.width, header.height), (expected, 40, 30));
         }
+        assert_eq!(look(&[b"P6 2 1 255\n".as_slice(), &[0; 6]].concat()).map(|info| extension(info.format)), Ok("ppm"));
     }
 
     #[test]
@@ -206,8 +139,8 @@ mod tests {
             for i in 0..whole.len().min(400) {
                 let mut damaged = whole.clone();
                 damaged[i] ^= 0xFF;
-                let _ = PictureHeader::read(&damaged);
-                let _ = PictureHeader::read(&whole[..i]);
+                let _ = look(&damaged);
+                let _ = look(&whole[..i]);
             }
         }
     }

@@ -1,11 +1,12 @@
 //! From a data set to samples that can be trained on: tokens and picture grids now, pixels when they are needed.
 
 use super::parallel::in_order;
-use super::picture::PictureHeader;
+use super::picture;
 use super::problem::{Fault, kind};
 use super::{Dataset, ImageRef, Problem, Sample};
 use crate::text::{EncodeOptions, Encoded, Tokenizer, encode_conversation};
 use crate::vision::{Grid, ImageProcessor, PixelBudget};
+use std::ops::{ControlFlow, Range};
 
 /// A sample ready for training: tokens now, pixels on demand.
 #[derive(Debug, Clone)]
@@ -38,6 +39,13 @@ impl Encoder<'_> {
         }
     }
 
+    /// Encodes samples `range` on all cores and hands them to `sink` in order, until it breaks.
+    pub fn encode_all(&self, d: &Dataset, range: Range<usize>, sink: &mut dyn FnMut(usize, Result<Prepared, Problem>) -> ControlFlow<()>) {
+        let range = range.start.min(d.len())..range.end.min(d.len());
+        let work = |i: usize| d.get(range.start + i).and_then(|sample| self.encode(range.start + i, sample));
+        in_order(range.len(), work, |i, result| sink(range.start + i, result));
+    }
+
     fn try_encode(&self, sample: &Sample) -> Result<Encoded, Fault> {
         let grids = sample.images.iter().map(|image| self.grid(image)).collect::<Result<Vec<_>, _>>()?;
         if let Some(labels) = &sample.image_labels {
@@ -56,7 +64,7 @@ impl Encoder<'_> {
         let name = |fault: Fault| Fault::new(fault.kind, format!("picture {}: {}", image.describe(), fault.reason));
         let bytes = image.load()?;
         // The header alone would let a cut picture through, to be found in the middle of training.
-        PictureHeader::read(&bytes).map_err(name)?;
+        picture::look(&bytes).map_err(name)?;
         self.processor.grid(&bytes, Some(self.budget)).map_err(|e| name(Fault::new(e.kind(), e.to_string())))
     }
 }
@@ -73,13 +81,13 @@ pub fn prepare(
 ) -> (Vec<Prepared>, Vec<Problem>) {
     let encoder = Encoder { tokenizer: t, processor: p, budget, options: o };
     let (mut good, mut bad) = (Vec::with_capacity(d.len()), Vec::new());
-    let work = |i| d.get(i).and_then(|sample| encoder.encode(i, sample));
-    in_order(d.len(), work, |i, result| {
+    encoder.encode_all(d, 0..d.len(), &mut |i, result| {
         match result {
             Ok(prepared) => good.push(prepared),
             Err(problem) => bad.push(problem),
         }
         progress(i + 1, d.len());
+        ControlFlow::Continue(())
     });
     (good, bad)
 }

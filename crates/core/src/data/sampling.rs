@@ -2,39 +2,15 @@
 //! `np.random.permutation(n)[:k]`, and beyond the data's end `np.random.choice(n, rest)`, from numpy's global
 //! generator after `np.random.seed(seed)`. The generator lives on from one data set to the next.
 
-/// numpy's legacy global generator, `numpy.random.RandomState(seed)`: MT19937 with its classic seeding.
-pub struct NumpyRandom {
-    state: [u32; 624],
-    at: usize,
-}
+use crate::seed::Mt19937;
+
+/// numpy's legacy global generator, `numpy.random.RandomState(seed)`: its MT19937 is seeded as PyTorch's is.
+pub struct NumpyRandom(Mt19937);
 
 impl NumpyRandom {
     /// numpy takes seeds of 32 bits.
     pub fn new(seed: u32) -> Self {
-        let mut state = [0u32; 624];
-        state[0] = seed;
-        for i in 1..624 {
-            let last = state[i - 1];
-            state[i] = 1_812_433_253u32.wrapping_mul(last ^ (last >> 30)).wrapping_add(i as u32);
-        }
-        Self { state, at: 624 }
-    }
-
-    fn next_u32(&mut self) -> u32 {
-        if self.at == 624 {
-            for i in 0..624 {
-                let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % 624] & 0x7fff_ffff);
-                let mix = if y & 1 == 1 { 0x9908_b0df } else { 0 };
-                self.state[i] = self.state[(i + 397) % 624] ^ (y >> 1) ^ mix;
-            }
-            self.at = 0;
-        }
-        let mut y = self.state[self.at];
-        self.at += 1;
-        y ^= y >> 11;
-        y ^= (y << 7) & 0x9d2c_5680;
-        y ^= (y << 15) & 0xefc6_0000;
-        y ^ (y >> 18)
+        Self(Mt19937::new(seed))
     }
 
     /// Uniform in `0..=max`, by numpy's masked rejection. Data sets have fewer than 2^32 rows.
@@ -44,7 +20,7 @@ impl NumpyRandom {
         }
         let mask = u32::MAX >> max.leading_zeros();
         loop {
-            let value = self.next_u32() & mask;
+            let value = self.0.next_u32() & mask;
             if value <= max {
                 return value;
             }

@@ -1,10 +1,11 @@
 //! `data stats`: how long the samples are, how large their pictures, how many turns they have.
 
 use super::parallel::in_order;
-use super::picture::PictureHeader;
+use super::picture;
 use super::prepare::Encoder;
 use super::{Dataset, Problem, Sample};
 use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 
 /// Order statistics of whole numbers. Percentiles are nearest-rank: a value that occurs.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -78,7 +79,7 @@ struct One {
 }
 
 /// Looks at samples `range`; picture headers only.
-pub fn stats(d: &Dataset, range: std::ops::Range<usize>, encoder: Option<&Encoder<'_>>, progress: &mut dyn FnMut(usize, usize)) -> Stats {
+pub fn stats(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, progress: &mut dyn FnMut(usize, usize)) -> Stats {
     let range = range.start.min(d.len())..range.end.min(d.len());
     let mut problems = BTreeMap::new();
     let mut all = Vec::with_capacity(range.len());
@@ -89,6 +90,7 @@ pub fn stats(d: &Dataset, range: std::ops::Range<usize>, encoder: Option<&Encode
             Err(problem) => *problems.entry(problem.kind).or_default() += 1,
         }
         progress(i + 1, range.len());
+        ControlFlow::Continue(())
     });
     let of = |f: &dyn Fn(&One) -> u64| Summary::of(all.iter().map(f).collect());
     let tokens: Vec<_> = all.iter().filter_map(|one| one.tokens).collect();
@@ -111,7 +113,7 @@ pub fn stats(d: &Dataset, range: std::ops::Range<usize>, encoder: Option<&Encode
 
 fn one(index: usize, sample: Sample, encoder: Option<&Encoder<'_>>) -> Result<One, Problem> {
     let size = |image: &super::ImageRef| {
-        let header = PictureHeader::read(&image.load()?)?;
+        let header = picture::look(&image.load()?)?;
         Ok((header.width, header.height))
     };
     let sizes = sample.images.iter().map(size).collect::<Result<_, _>>().map_err(|fault: super::problem::Fault| fault.at(index, sample.origin.clone()))?;

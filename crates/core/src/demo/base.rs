@@ -42,13 +42,14 @@ pub fn write(dir: &Path, seed: u64, pictures: usize, progress: &mut dyn FnMut(us
         for (i, drawn) in block.clone().zip(drawn) {
             let (scene, png) = drawn?;
             let name = format!("images/{i:06}.png");
-            std::fs::write(dir.join(&name), png).with_context(|| format!("cannot write {}", dir.join(&name).display()))?;
+            std::fs::write(dir.join(&name), png)
+                .with_context(|| format!("cannot write {}", dir.join(&name).display()))?;
             files.write_rows(seed, i, &scene.objects, &name)?;
         }
         progress(block.end, pictures);
     }
     files.finish()?;
-    dataset::register(dir, "demo_vision", sharegpt_entry("demo_vision.jsonl", &["images", "image_labels"]))?;
+    dataset::register(dir, "demo_vision", sharegpt_entry("demo_vision.jsonl", &["images"]))?;
     dataset::register(dir, "demo_language", sharegpt_entry("demo_language.jsonl", &["images"]))?;
     dataset::register(dir, "demo_mixed", sharegpt_entry("demo_mixed.jsonl", &["images"]))
 }
@@ -64,7 +65,8 @@ struct Files {
 impl Files {
     fn create(dir: &Path) -> Result<Self> {
         let create = |name: &str| -> Result<_> {
-            let file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot write into {}", dir.display()))?;
+            let file =
+                tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot write into {}", dir.display()))?;
             Ok((std::io::BufWriter::new(file), dir.join(name)))
         };
         Ok(Self { files: [create("demo_vision.jsonl")?, create("demo_language.jsonl")?, create("demo_mixed.jsonl")?] })
@@ -72,7 +74,10 @@ impl Files {
 
     /// All rows that picture `i` gives.
     fn write_rows(&mut self, seed: u64, i: usize, objects: &[Object], image: &str) -> Result<()> {
-        self.write(0, &serde_json::json!({ "messages": [], "images": [image], "image_labels": image_labels(objects) }))?;
+        self.write(
+            0,
+            &serde_json::json!({ "messages": [], "images": [image], "image_labels": image_labels(objects) }),
+        )?;
         if objects.len() < 2 {
             let turns = conversation(objects, &mut Rng::new(seed, "base language", i as u64));
             self.write(1, &sharegpt_row(&turns, Some(image)))?;
@@ -82,7 +87,8 @@ impl Files {
         if i % PICTURES_PER_TEXT == PICTURES_PER_TEXT - 1 {
             let rng = &mut Rng::new(seed, "base text", i as u64);
             let lang = *rng.pick(Lang::ALL);
-            let turns = if rng.chance(0.4) { chat::conversation(lang, rng) } else { report::report_conversation(lang, rng) };
+            let turns =
+                if rng.chance(0.4) { chat::conversation(lang, rng) } else { report::report_conversation(lang, rng) };
             self.write(2, &sharegpt_row(&turns, None))?;
         }
         Ok(())
@@ -165,8 +171,19 @@ mod tests {
 
     #[test]
     fn every_label_is_one_token_of_the_demo_tokenizer() {
-        let tokenizer = tokenizers::Tokenizer::from_file(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/demo-model/tokenizer.json")).unwrap();
-        let names = [Color::ALL.iter().map(|w| w.en()).collect::<Vec<_>>(), Shape::ALL.iter().map(|w| w.en()).collect(), Size::ALL.iter().map(|w| w.en()).collect(), Level::ALL.iter().map(|w| w.en()).collect(), Column::ALL.iter().map(|w| w.en()).collect(), vec!["no"]];
+        let tokenizer = tokenizers::Tokenizer::from_file(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../assets/demo-model/tokenizer.json"
+        ))
+        .unwrap();
+        let names = [
+            Color::ALL.iter().map(|w| w.en()).collect::<Vec<_>>(),
+            Shape::ALL.iter().map(|w| w.en()).collect(),
+            Size::ALL.iter().map(|w| w.en()).collect(),
+            Level::ALL.iter().map(|w| w.en()).collect(),
+            Column::ALL.iter().map(|w| w.en()).collect(),
+            vec!["no"],
+        ];
         let words = names.concat().into_iter().map(|w| format!(" {w}")).chain("1234ABCD".chars().map(String::from));
         for word in words {
             assert_eq!(tokenizer.encode(word.as_str(), false).unwrap().len(), 1, "{word:?}");
@@ -186,7 +203,12 @@ mod tests {
         let vision = rows("demo_vision.jsonl");
         assert_eq!(vision.len(), 300);
         assert_eq!(vision[299]["images"][0], "images/000299.png");
-        assert!(vision.iter().all(|r| r["messages"].as_array().unwrap().is_empty() && r["image_labels"].as_array().unwrap().len() == 16));
+        assert!(
+            vision
+                .iter()
+                .all(|r| r["messages"].as_array().unwrap().is_empty()
+                    && r["image_labels"].as_array().unwrap().len() == 16)
+        );
 
         let language = rows("demo_language.jsonl");
         assert!((150..250).contains(&language.len()), "{}", language.len());
@@ -201,8 +223,12 @@ mod tests {
             assert_eq!(marks, row["images"].as_array().unwrap().len(), "{row}");
         }
 
-        let info: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("dataset_info.json")).unwrap()).unwrap();
-        assert_eq!(info["demo_vision"]["columns"]["image_labels"], "image_labels");
+        let info: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join("dataset_info.json")).unwrap()).unwrap();
+        for name in ["demo_vision", "demo_language", "demo_mixed"] {
+            assert!(dir.path().join(info[name]["file_name"].as_str().unwrap()).is_file());
+            assert_eq!(info[name]["columns"], serde_json::json!({ "messages": "messages", "images": "images" }));
+        }
         assert!(dir.path().join("images/000000.png").is_file());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 5, "no temporary file is left");
     }

@@ -21,12 +21,22 @@ pub fn caption(objects: &[Object], lang: Lang) -> String {
         Lang::En if objects.is_empty() => "The image shows no shape.".to_owned(),
         Lang::Zh if objects.is_empty() => "图中没有图形。".to_owned(),
         Lang::En => {
-            let part = |o: &&Object| format!("{} {} {} {}", article(o.size.en()), o.color.en(), o.shape.en(), place(o, lang));
-            format!("The image shows {}: {}.", count(objects.len(), lang), objects.iter().map(part).collect::<Vec<_>>().join("; "))
+            let part =
+                |o: &&Object| format!("{} {} {} {}", article(o.size.en()), o.color.en(), o.shape.en(), place(o, lang));
+            format!(
+                "The image shows {}: {}.",
+                count(objects.len(), lang),
+                objects.iter().map(part).collect::<Vec<_>>().join("; ")
+            )
         }
         Lang::Zh => {
-            let part = |o: &&Object| format!("{}有一个{}的{}{}", place(o, lang), o.size.zh(), o.color.zh(), o.shape.zh());
-            format!("图中有{}图形：{}。", count(objects.len(), lang), objects.iter().map(part).collect::<Vec<_>>().join("；"))
+            let part =
+                |o: &&Object| format!("{}有一个{}的{}{}", place(o, lang), o.size.zh(), o.color.zh(), o.shape.zh());
+            format!(
+                "图中有{}图形：{}。",
+                count(objects.len(), lang),
+                objects.iter().map(part).collect::<Vec<_>>().join("；")
+            )
         }
     }
 }
@@ -56,7 +66,11 @@ fn about_color(o: &Object, lang: Lang) -> [Turn; 3] {
     match lang {
         Lang::En => {
             let (color, shape) = (o.color.en(), o.shape.en());
-            let side = if o.column == Column::Center { "It is in the center.".to_owned() } else { format!("It is on the {} side.", o.column.en()) };
+            let side = if o.column == Column::Center {
+                "It is in the center.".to_owned()
+            } else {
+                format!("It is on the {} side.", o.column.en())
+            };
             [
                 turn(format!("Where is the {color} shape?"), format!("The {color} {shape} is {}.", place(o, lang))),
                 turn(format!("Which side is the {color} shape on?"), side),
@@ -85,7 +99,10 @@ fn about_shape(o: &Object, lang: Lang) -> [Turn; 2] {
         }
         Lang::Zh => {
             let (color, shape) = (o.color.zh(), o.shape.zh());
-            [turn(format!("{shape}是什么颜色？"), format!("{shape}是{color}。")), turn(format!("{shape}在哪里？"), format!("{color}{shape}位于{}。", place(o, lang)))]
+            [
+                turn(format!("{shape}是什么颜色？"), format!("{shape}是{color}。")),
+                turn(format!("{shape}在哪里？"), format!("{color}{shape}位于{}。", place(o, lang))),
+            ]
         }
     }
 }
@@ -93,7 +110,10 @@ fn about_shape(o: &Object, lang: Lang) -> [Turn; 2] {
 fn how_many(n: usize, lang: Lang) -> Turn {
     match (lang, n) {
         (Lang::En, 0) => turn("How many shapes are there?", "There is no shape in this image."),
-        (Lang::En, _) => turn("How many shapes are there?", format!("There {} {}.", if n == 1 { "is" } else { "are" }, count(n, lang))),
+        (Lang::En, _) => turn(
+            "How many shapes are there?",
+            format!("There {} {}.", if n == 1 { "is" } else { "are" }, count(n, lang)),
+        ),
         (Lang::Zh, 0) => turn("有几个图形？", "这张图像中没有图形。"),
         (Lang::Zh, _) => turn("有几个图形？", format!("有{}图形。", count(n, lang))),
     }
@@ -101,14 +121,20 @@ fn how_many(n: usize, lang: Lang) -> Turn {
 
 fn absent_color(color: Color, lang: Lang) -> Turn {
     match lang {
-        Lang::En => turn(format!("Is there {} shape?", article(color.en())), format!("No, there is no {} shape in this image.", color.en())),
+        Lang::En => turn(
+            format!("Is there {} shape?", article(color.en())),
+            format!("No, there is no {} shape in this image.", color.en()),
+        ),
         Lang::Zh => turn(format!("有{}的图形吗？", color.zh()), format!("没有，这张图像中没有{}的图形。", color.zh())),
     }
 }
 
 fn present_color(o: &Object, lang: Lang) -> Turn {
     match lang {
-        Lang::En => turn(format!("Is there {} shape?", article(o.color.en())), format!("Yes, there is {} {}.", article(o.color.en()), o.shape.en())),
+        Lang::En => turn(
+            format!("Is there {} shape?", article(o.color.en())),
+            format!("Yes, there is {} {}.", article(o.color.en()), o.shape.en()),
+        ),
         Lang::Zh => turn(format!("有{}的图形吗？", o.color.zh()), format!("有，{}{}。", o.color.zh(), o.shape.zh())),
     }
 }
@@ -142,8 +168,24 @@ mod tests {
     use super::*;
     use crate::demo::words::{Shape, Size};
 
-    const RING: Object = Object { color: Color::White, shape: Shape::Ring, size: Size::Large, row: Level::Middle, column: Column::Right, x: 0.5, y: 0.0 };
-    const BAR: Object = Object { color: Color::Orange, shape: Shape::Bar, size: Size::Small, row: Level::Upper, column: Column::Center, x: 0.0, y: -0.5 };
+    const RING: Object = Object {
+        color: Color::White,
+        shape: Shape::Ring,
+        size: Size::Large,
+        row: Level::Middle,
+        column: Column::Right,
+        x: 0.5,
+        y: 0.0,
+    };
+    const BAR: Object = Object {
+        color: Color::Orange,
+        shape: Shape::Bar,
+        size: Size::Small,
+        row: Level::Upper,
+        column: Column::Center,
+        x: 0.0,
+        y: -0.5,
+    };
 
     #[test]
     fn captions_name_the_shapes_from_left_to_right() {
@@ -151,7 +193,10 @@ mod tests {
             caption(&[RING, BAR], Lang::En),
             "The image shows two shapes: a small orange bar in the upper part, in the center; a large white ring on the right side, in the middle part."
         );
-        assert_eq!(caption(&[RING, BAR], Lang::Zh), "图中有两个图形：中间上部有一个小的橙色长条；右侧中部有一个大的白色圆环。");
+        assert_eq!(
+            caption(&[RING, BAR], Lang::Zh),
+            "图中有两个图形：中间上部有一个小的橙色长条；右侧中部有一个大的白色圆环。"
+        );
         assert_eq!(caption(&[], Lang::En), "The image shows no shape.");
         assert_eq!(caption(&[], Lang::Zh), "图中没有图形。");
     }
@@ -159,7 +204,8 @@ mod tests {
     #[test]
     fn questions_about_an_ambiguous_colour_or_form_are_not_asked() {
         let white_bar = Object { color: Color::White, ..BAR };
-        let texts: Vec<String> = questions(&[RING, white_bar], Lang::En, &mut Rng::new(1, "q", 0)).into_iter().map(|t| t.question).collect();
+        let texts: Vec<String> =
+            questions(&[RING, white_bar], Lang::En, &mut Rng::new(1, "q", 0)).into_iter().map(|t| t.question).collect();
         assert!(!texts.iter().any(|t| t == "Where is the white shape?"), "{texts:?}");
         assert!(texts.iter().any(|t| t == "Where is the ring?"), "{texts:?}");
     }

@@ -64,12 +64,20 @@ impl PhantomSet<'_> {
         Ok(())
     }
 
-    fn write_shard(&self, path: &Path, rows: std::ops::Range<usize>, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+    fn write_shard(
+        &self,
+        path: &Path,
+        rows: std::ops::Range<usize>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<()> {
         let schema = Arc::new(schema());
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_max_row_group_row_count(Some(ROW_GROUP))
-            .set_key_value_metadata(Some(vec![parquet::file::metadata::KeyValue::new("huggingface".to_owned(), HUGGINGFACE.to_owned())]))
+            .set_key_value_metadata(Some(vec![parquet::file::metadata::KeyValue::new(
+                "huggingface".to_owned(),
+                HUGGINGFACE.to_owned(),
+            )]))
             .build();
         let dir = path.parent().context("a parquet file needs a folder")?;
         let file = tempfile::NamedTempFile::new_in(dir)?;
@@ -86,7 +94,9 @@ impl PhantomSet<'_> {
     }
 
     fn batch(&self, schema: &Arc<Schema>, rows: std::ops::Range<usize>) -> Result<RecordBatch> {
-        let pngs = parallel(rows.clone(), |i| phantom::draw(self.seed, self.name, i as u64).png()).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let pngs = parallel(rows.clone(), |i| phantom::draw(self.seed, self.name, i as u64).png())
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
         let rows: Vec<Row> = rows.map(|i| self.row(i)).collect();
         let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(pngs));
         let paths: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| format!("{}.png", r.id))));
@@ -117,8 +127,11 @@ fn schema() -> Schema {
 /// other entries stay as they are.
 pub fn write_chat(dir: &Path, name: &str, rows: usize, seed: u64) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
-    let conversation = |i: usize| chat::conversation(Lang::ALL[i % Lang::ALL.len()], &mut Rng::new(seed, "chat", i as u64));
-    let rows: Vec<serde_json::Value> = (0..rows).map(|i| serde_json::json!({ "messages": sharegpt_row(&conversation(i), None)["messages"] })).collect();
+    let conversation =
+        |i: usize| chat::conversation(Lang::ALL[i % Lang::ALL.len()], &mut Rng::new(seed, "chat", i as u64));
+    let rows: Vec<serde_json::Value> = (0..rows)
+        .map(|i| serde_json::json!({ "messages": sharegpt_row(&conversation(i), None)["messages"] }))
+        .collect();
     let file_name = format!("{name}.json");
     write_json(&dir.join(&file_name), &rows)?;
     register(dir, name, sharegpt_entry(&file_name, &[]))
@@ -128,7 +141,8 @@ pub fn write_chat(dir: &Path, name: &str, rows: usize, seed: u64) -> Result<()> 
 pub(super) fn register(dir: &Path, name: &str, entry: serde_json::Value) -> Result<()> {
     let path = dir.join("dataset_info.json");
     let mut info: serde_json::Map<String, serde_json::Value> = match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is not a JSON object; it was left as it is", path.display()))?,
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is not a JSON object; it was left as it is", path.display()))?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => serde_json::Map::new(),
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
@@ -153,8 +167,11 @@ mod tests {
         PhantomSet { name: "train", rows, shards, languages: Lang::ALL, seed: 42 }
     }
 
-    /// (id, caption, PNG, path) of every row of a shard, and its row group sizes.
-    fn read(path: &Path) -> (Vec<(String, String, Vec<u8>, String)>, Vec<i64>) {
+    /// id, caption, PNG, path
+    type Cells = (String, String, Vec<u8>, String);
+
+    /// Every row of a shard, and its row group sizes.
+    fn read(path: &Path) -> (Vec<Cells>, Vec<i64>) {
         let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
         let groups = builder.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
         let mut rows = Vec::new();
@@ -165,7 +182,12 @@ mod tests {
             let (bytes, paths) = (image.column(0).as_binary::<i32>(), image.column(1).as_string::<i32>());
             for i in 0..batch.num_rows() {
                 assert!(image.is_valid(i));
-                rows.push((text("id").value(i).to_owned(), text("caption").value(i).to_owned(), bytes.value(i).to_vec(), paths.value(i).to_owned()));
+                rows.push((
+                    text("id").value(i).to_owned(),
+                    text("caption").value(i).to_owned(),
+                    bytes.value(i).to_vec(),
+                    paths.value(i).to_owned(),
+                ));
             }
         }
         (rows, groups)
@@ -183,11 +205,17 @@ mod tests {
         rows.extend(read(&dir.path().join("train-00001-of-00002.parquet")).0);
         assert_eq!(rows.len(), 250);
         for (i, (id, caption, png, path)) in rows.iter().enumerate() {
-            assert_eq!((id.as_str(), caption), (format!("train-{i:06}-{}", ["en", "zh"][i % 2]).as_str(), &set.row(i).caption));
+            assert_eq!(
+                (id.as_str(), caption),
+                (format!("train-{i:06}-{}", ["en", "zh"][i % 2]).as_str(), &set.row(i).caption)
+            );
             assert_eq!(path, &format!("{id}.png"));
             assert_eq!(caption.is_ascii(), i % 2 == 0, "{caption}");
             if i % 50 == 0 {
-                assert_eq!(image::load_from_memory(png).unwrap().as_bytes(), phantom::draw(42, "train", i as u64).pixels);
+                assert_eq!(
+                    image::load_from_memory(png).unwrap().as_bytes(),
+                    phantom::draw(42, "train", i as u64).pixels
+                );
             }
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
@@ -197,7 +225,10 @@ mod tests {
     fn parquet_says_to_datasets_that_the_column_holds_pictures() {
         let dir = tempfile::tempdir().unwrap();
         set(3, 1).write_parquet(dir.path(), &mut |_, _| ()).unwrap();
-        let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(dir.path().join("train-00000-of-00001.parquet")).unwrap()).unwrap();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(
+            std::fs::File::open(dir.path().join("train-00000-of-00001.parquet")).unwrap(),
+        )
+        .unwrap();
         let info: serde_json::Value = serde_json::from_str(&builder.schema().metadata()["huggingface"]).unwrap();
         assert_eq!(info["info"]["features"]["image"]["_type"], "Image");
         let plain = builder.metadata().file_metadata().key_value_metadata().unwrap();
@@ -209,10 +240,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("dataset_info.json"), r#"{"mine": {"file_name": "mine.json"}}"#).unwrap();
         write_chat(dir.path(), "chat", 30, 42).unwrap();
-        let rows: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(dir.path().join("chat.json")).unwrap()).unwrap();
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_slice(&std::fs::read(dir.path().join("chat.json")).unwrap()).unwrap();
         assert_eq!(rows.len(), 30);
         assert!(rows.iter().all(|r| r.get("images").is_none() && !r.to_string().contains("<image>")));
-        let info: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("dataset_info.json")).unwrap()).unwrap();
+        let info: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join("dataset_info.json")).unwrap()).unwrap();
         assert_eq!(info["mine"]["file_name"], "mine.json");
         assert_eq!(info["chat"]["columns"], serde_json::json!({ "messages": "messages" }));
     }

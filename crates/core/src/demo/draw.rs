@@ -90,7 +90,11 @@ pub fn sin_cos(degrees: f64) -> (f64, f64) {
     let quarter = (degrees / 90.0).round();
     let x = (degrees - quarter * 90.0) * (std::f64::consts::PI / 180.0); // within ±π/4
     let x2 = x * x;
-    let series = |first: f64| (0..8).rev().fold(1.0, |sum, k| 1.0 - sum * x2 / ((2.0 * f64::from(k) + first) * (2.0 * f64::from(k) + first + 1.0)));
+    let series = |first: f64| {
+        (0..8)
+            .rev()
+            .fold(1.0, |sum, k| 1.0 - sum * x2 / ((2.0 * f64::from(k) + first) * (2.0 * f64::from(k) + first + 1.0)))
+    };
     let (sin, cos) = (x * series(2.0), series(1.0));
     match quarter.rem_euclid(4.0) as u8 {
         0 => (sin, cos),

@@ -47,7 +47,8 @@ fn sharegpt_row(turns: &[Turn], image: Option<&str>) -> serde_json::Value {
 
 /// Entry of dataset_info.json for a file of [`sharegpt_row`]s; `columns` besides `messages`.
 fn sharegpt_entry(file_name: &str, columns: &[&str]) -> serde_json::Value {
-    let columns: serde_json::Map<_, _> = ["messages"].iter().chain(columns).map(|&c| (c.to_owned(), c.into())).collect();
+    let columns: serde_json::Map<_, _> =
+        ["messages"].iter().chain(columns).map(|&c| (c.to_owned(), c.into())).collect();
     serde_json::json!({
         "file_name": file_name,
         "formatting": "sharegpt",
@@ -63,7 +64,9 @@ fn parallel<T: Send>(range: std::ops::Range<usize>, f: impl Fn(usize) -> T + Syn
     std::thread::scope(|scope| {
         let f = &f;
         let starts = range.clone().step_by(share);
-        let workers: Vec<_> = starts.map(|start| scope.spawn(move || (start..range.end.min(start + share)).map(f).collect::<Vec<T>>())).collect();
+        let workers: Vec<_> = starts
+            .map(|start| scope.spawn(move || (start..range.end.min(start + share)).map(f).collect::<Vec<T>>()))
+            .collect();
         workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
@@ -109,5 +112,9 @@ mod tests {
         assert_eq!(got, PINNED);
     }
 
-    const PINNED: [&str; 3] = ["?", "?", "?"];
+    const PINNED: [&str; 3] = [
+        "94582f1a1faac02c03798c3460b67c5cdb522bc02fa63dbc7767b242c803ca95",
+        "73ee54bfe16f6e88a3f538af3ac8e543594210d0518c9120ca79cc204cc830c2",
+        "639e3dbf06cc69afabe494bb31fc9844692bdfc3ecae52af3fa757bbe9b62898",
+    ];
 }

@@ -31,7 +31,12 @@ impl Lesion {
     }
 
     fn random(rng: &mut Rng) -> Self {
-        Self { side: *rng.pick(Side::ALL), level: *rng.pick(Level::ALL), size: *rng.pick(Size::ALL), density: *rng.pick(Density::ALL) }
+        Self {
+            side: *rng.pick(Side::ALL),
+            level: *rng.pick(Level::ALL),
+            size: *rng.pick(Size::ALL),
+            density: *rng.pick(Density::ALL),
+        }
     }
 }
 
@@ -106,7 +111,8 @@ fn draw_lesion(canvas: &mut Canvas<1>, lesion: Lesion, head: Head, brain: f64, r
         x = -x;
     }
     let squeeze = rng.uniform(0.85, 1.18);
-    let body = Ellipse::new(x, y, radius * squeeze, radius / squeeze * head.scale_x / head.scale_y, rng.uniform(0.0, 180.0));
+    let body =
+        Ellipse::new(x, y, radius * squeeze, radius / squeeze * head.scale_x / head.scale_y, rng.uniform(0.0, 180.0));
     let waves = 3 + rng.below(3);
     let (phase_sin, phase_cos) = sin_cos(rng.uniform(0.0, 360.0));
     let value = match lesion.density {
@@ -119,7 +125,8 @@ fn draw_lesion(canvas: &mut Canvas<1>, lesion: Lesion, head: Head, brain: f64, r
         // imaginary part of (cos θ + i sin θ)^n (cos φ + i sin φ), which needs no arc tangent.
         let (dx, dy) = (px - x, py - y);
         let length = (dx * dx + dy * dy).sqrt().max(1e-9);
-        let (re, im) = (0..waves).fold((phase_cos, phase_sin), |(re, im), _| ((re * dx - im * dy) / length, (re * dy + im * dx) / length));
+        let (re, im) = (0..waves)
+            .fold((phase_cos, phase_sin), |(re, im), _| ((re * dx - im * dy) / length, (re * dy + im * dx) / length));
         debug_assert!(re * re + im * im < 1.0 + 1e-9);
         inside(body.radius2(px, py).sqrt() * (1.0 + 0.10 * im), SHARP * radius * 1.1)
     });
@@ -179,7 +186,8 @@ mod tests {
             // The same stream with and without the lesion would differ in everything after it, so the mirror place
             // in the same picture is the control.
             let picture = draw_truth(Some(lesion), &mut Rng::new(5, "test", i as u64));
-            let x = if lesion.level == Level::Middle { 0.37 } else { 0.29 } * if lesion.side == Side::Left { -1.0 } else { 1.0 };
+            let x = if lesion.level == Level::Middle { 0.37 } else { 0.29 }
+                * if lesion.side == Side::Left { -1.0 } else { 1.0 };
             let y = match lesion.level {
                 Level::Upper => -0.46,
                 Level::Middle => 0.0,

@@ -9,7 +9,9 @@ use super::{Turn, turn};
 /// Prompts that ask for a caption.
 pub fn caption_prompts(lang: Lang) -> &'static [&'static str] {
     match lang {
-        Lang::En => &["What is the diagnosis in the image?", "Describe the image.", "Please describe this scan in detail."],
+        Lang::En => {
+            &["What is the diagnosis in the image?", "Describe the image.", "Please describe this scan in detail."]
+        }
         Lang::Zh => &["图片中的诊断结果是怎样？", "请描述这张图像。", "请详细描述这张影像。"],
     }
 }
@@ -43,15 +45,27 @@ pub fn caption(truth: Option<Lesion>, lang: Lang, rng: &mut Rng) -> String {
             )
         }
         Lang::Zh => {
-            let head = ["这是一张模拟的头部体模CT图像，可见颅骨、脑组织和脑室。", "该图像为模拟头部CT平扫，可见颅骨、脑组织及双侧脑室。"][wording];
+            let head = [
+                "这是一张模拟的头部体模CT图像，可见颅骨、脑组织和脑室。",
+                "该图像为模拟头部CT平扫，可见颅骨、脑组织及双侧脑室。",
+            ][wording];
             let Some(Lesion { side, level, size, density }) = truth else {
-                return format!("{head}{}", ["未见局灶性病变，脑组织密度均匀。", "两侧脑组织均匀，未见局灶性病变。"][wording]);
+                return format!(
+                    "{head}{}",
+                    ["未见局灶性病变，脑组织密度均匀。", "两侧脑组织均匀，未见局灶性病变。"][wording]
+                );
             };
             let cause = match density {
                 Density::Increased => "出血",
                 Density::Decreased => "梗死或水肿",
             };
-            format!("{head}病灶位于图像{}{}，为{}的{}区，提示可能为{cause}。", side.zh(), level.zh(), size.zh(), density.zh())
+            format!(
+                "{head}病灶位于图像{}{}，为{}的{}区，提示可能为{cause}。",
+                side.zh(),
+                level.zh(),
+                size.zh(),
+                density.zh()
+            )
         }
     }
 }
@@ -65,11 +79,16 @@ pub fn questions(truth: Option<Lesion>, lang: Lang) -> Vec<Turn> {
         ],
         (Lang::En, Some(l)) => vec![
             turn("Is there a lesion?", format!("Yes, there is a lesion on the {} side.", l.side.en())),
-            turn("Which side is the lesion on?", format!("The lesion is on the {} side of the image, in the {} part.", l.side.en(), l.level.en())),
+            turn(
+                "Which side is the lesion on?",
+                format!("The lesion is on the {} side of the image, in the {} part.", l.side.en(), l.level.en()),
+            ),
             turn("How large is the lesion?", format!("It is a {} lesion.", l.size.en())),
             turn("Is the density increased or decreased?", format!("The density of the lesion is {}.", l.density.en())),
         ],
-        (Lang::Zh, None) => vec![turn("有病灶吗？", "没有，这张图像中未见局灶性病变。"), turn("病灶在哪一侧？", "这张图像中没有病灶。")],
+        (Lang::Zh, None) => {
+            vec![turn("有病灶吗？", "没有，这张图像中未见局灶性病变。"), turn("病灶在哪一侧？", "这张图像中没有病灶。")]
+        }
         (Lang::Zh, Some(l)) => vec![
             turn("有病灶吗？", format!("有，病灶位于{}。", l.side.zh())),
             turn("病灶在哪一侧？", format!("病灶位于图像{}{}。", l.side.zh(), l.level.zh())),
@@ -85,9 +104,17 @@ pub fn report_conversation(lang: Lang, rng: &mut Rng) -> Vec<Turn> {
     let truth = random_truth(rng);
     let request = match (lang, truth) {
         (Lang::En, None) => "Write a report: no lesion.".to_owned(),
-        (Lang::En, Some(l)) => format!("Write a report: {} side, {} part, {}, {} density.", l.side.en(), l.level.en(), l.size.en(), l.density.en()),
+        (Lang::En, Some(l)) => format!(
+            "Write a report: {} side, {} part, {}, {} density.",
+            l.side.en(),
+            l.level.en(),
+            l.size.en(),
+            l.density.en()
+        ),
         (Lang::Zh, None) => "写一份报告：没有病灶。".to_owned(),
-        (Lang::Zh, Some(l)) => format!("写一份报告：{}，{}，{}，{}。", l.side.zh(), l.level.zh(), l.size.zh(), l.density.zh()),
+        (Lang::Zh, Some(l)) => {
+            format!("写一份报告：{}，{}，{}，{}。", l.side.zh(), l.level.zh(), l.size.zh(), l.density.zh())
+        }
     };
     let mut follow_up = questions(truth, lang);
     rng.shuffle(&mut follow_up);
@@ -101,7 +128,9 @@ pub fn report_conversation(lang: Lang, rng: &mut Rng) -> Vec<Turn> {
 pub fn findings(truth: Option<Lesion>, lang: Lang) -> String {
     match (lang, truth) {
         (Lang::En, None) => "no lesion".to_owned(),
-        (Lang::En, Some(l)) => format!("{} side, {} part, {}, {} density", l.side.en(), l.level.en(), l.size.en(), l.density.en()),
+        (Lang::En, Some(l)) => {
+            format!("{} side, {} part, {}, {} density", l.side.en(), l.level.en(), l.size.en(), l.density.en())
+        }
         (Lang::Zh, None) => "没有病灶".to_owned(),
         (Lang::Zh, Some(l)) => format!("{}，{}，{}，{}", l.side.zh(), l.level.zh(), l.size.zh(), l.density.zh()),
     }
@@ -121,7 +150,13 @@ impl From<Option<Lesion>> for Facts {
     fn from(truth: Option<Lesion>) -> Self {
         match truth {
             None => Self { lesion: Some(false), ..Self::default() },
-            Some(l) => Self { lesion: Some(true), side: Some(l.side), level: Some(l.level), size: Some(l.size), density: Some(l.density) },
+            Some(l) => Self {
+                lesion: Some(true),
+                side: Some(l.side),
+                level: Some(l.level),
+                size: Some(l.size),
+                density: Some(l.density),
+            },
         }
     }
 }
@@ -189,7 +224,8 @@ mod tests {
     #[test]
     fn both_wordings_of_a_caption_occur() {
         for &lang in Lang::ALL {
-            let texts: std::collections::HashSet<String> = (0..20).map(|i| caption(None, lang, &mut Rng::new(1, "caption", i))).collect();
+            let texts: std::collections::HashSet<String> =
+                (0..20).map(|i| caption(None, lang, &mut Rng::new(1, "caption", i))).collect();
             assert_eq!(texts.len(), 2);
         }
     }
@@ -200,18 +236,32 @@ mod tests {
         for &lang in Lang::ALL {
             let answers: Vec<Facts> = questions(Some(lesion), lang).iter().map(|t| Facts::parse(&t.answer)).collect();
             assert_eq!(answers[0], Facts { lesion: Some(true), side: Some(Side::Right), ..Facts::default() });
-            assert_eq!(answers[1], Facts { lesion: Some(true), side: Some(Side::Right), level: Some(Level::Lower), ..Facts::default() });
+            assert_eq!(
+                answers[1],
+                Facts { lesion: Some(true), side: Some(Side::Right), level: Some(Level::Lower), ..Facts::default() }
+            );
             assert_eq!(answers[2], Facts { lesion: Some(true), size: Some(Size::Large), ..Facts::default() });
             assert_eq!(answers[3], Facts { lesion: Some(true), density: Some(Density::Decreased), ..Facts::default() });
             for no in questions(None, lang) {
-                assert_eq!(Facts::parse(&no.answer), Facts { lesion: Some(false), ..Facts::default() }, "{}", no.answer);
+                assert_eq!(
+                    Facts::parse(&no.answer),
+                    Facts { lesion: Some(false), ..Facts::default() },
+                    "{}",
+                    no.answer
+                );
             }
         }
     }
 
     #[test]
     fn talk_of_other_things_claims_nothing() {
-        for text in ["", "The ring is black.", "The image shows one shape: a large white ring on the left side, in the upper part.", "图中有一个图形：左侧上部有一个大的白色圆环。", "\u{1b}[31m\u{fffd}"] {
+        for text in [
+            "",
+            "The ring is black.",
+            "The image shows one shape: a large white ring on the left side, in the upper part.",
+            "图中有一个图形：左侧上部有一个大的白色圆环。",
+            "\u{1b}[31m\u{fffd}",
+        ] {
             assert_eq!(Facts::parse(text), Facts::default(), "{text}");
         }
     }
@@ -240,7 +290,10 @@ mod tests {
             let turns = report_conversation(lang, &mut Rng::new(9, "report", i as u64));
             assert_eq!(turns.len(), 3);
             let told = Facts::parse(&turns[0].answer);
-            assert_eq!(told.lesion == Some(false), turns[0].question.contains(if lang == Lang::En { "no lesion" } else { "没有病灶" }));
+            assert_eq!(
+                told.lesion == Some(false),
+                turns[0].question.contains(if lang == Lang::En { "no lesion" } else { "没有病灶" })
+            );
             if let Some(side) = told.side {
                 assert!(turns[0].question.contains(if lang == Lang::En { side.en() } else { side.zh() }), "{turns:?}");
             }

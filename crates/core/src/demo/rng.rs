@@ -13,7 +13,8 @@ impl Rng {
     pub fn new(seed: u64, purpose: &str, index: u64) -> Self {
         // FNV-1a over the name; then each part goes through the full mixer, so that (seed 1, index 2) and
         // (seed 2, index 1) do not meet.
-        let name = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let name =
+            purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         Self(mix(mix(mix(seed.wrapping_add(GAMMA)) ^ name).wrapping_add(index.wrapping_mul(GAMMA))))
     }
 
@@ -57,7 +58,10 @@ impl Rng {
     /// Mean 0, variance 1, within ±6: the sum of twelve uniforms (Irwin-Hall). Good enough for image noise, and
     /// unlike Box-Muller it needs neither logarithm nor cosine. Three words give twelve 16-bit uniforms.
     pub fn normal(&mut self) -> f64 {
-        let sum: u64 = (0..3).map(|_| self.next_u64()).map(|w| (w & 0xffff) + (w >> 16 & 0xffff) + (w >> 32 & 0xffff) + (w >> 48)).sum();
+        let sum: u64 = (0..3)
+            .map(|_| self.next_u64())
+            .map(|w| (w & 0xffff) + (w >> 16 & 0xffff) + (w >> 32 & 0xffff) + (w >> 48))
+            .sum();
         (sum as f64 + 6.0) / 65536.0 - 6.0 // + 6: each 16-bit value stands for the middle of its interval
     }
 }
@@ -79,7 +83,10 @@ mod tests {
         // First outputs for state 1234567, as in the reference implementations (Vigna's splitmix64.c).
         let mut rng = Rng(1234567);
         let first: Vec<u64> = (0..5).map(|_| rng.next_u64()).collect();
-        assert_eq!(first, [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]);
+        assert_eq!(
+            first,
+            [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+        );
     }
 
     #[test]
@@ -87,7 +94,8 @@ mod tests {
         let first = |seed, purpose, index| Rng::new(seed, purpose, index).next_u64();
         let base = first(42, "phantom", 7);
         assert_eq!(base, first(42, "phantom", 7));
-        for other in [first(43, "phantom", 7), first(42, "shapes", 7), first(42, "phantom", 8), first(7, "phantom", 42)] {
+        for other in [first(43, "phantom", 7), first(42, "shapes", 7), first(42, "phantom", 8), first(7, "phantom", 42)]
+        {
             assert_ne!(base, other);
         }
         assert_eq!(base, PINNED, "the generator has drifted: every demo picture would change");

@@ -67,7 +67,13 @@ pub struct Score {
 impl Score {
     pub fn add(&mut self, truth: Option<Lesion>, said: Facts) {
         let truth = Facts::from(truth);
-        let right = [truth.lesion == said.lesion, truth.side == said.side, truth.level == said.level, truth.size == said.size, truth.density == said.density];
+        let right = [
+            truth.lesion == said.lesion,
+            truth.side == said.side,
+            truth.level == said.level,
+            truth.size == said.size,
+            truth.density == said.density,
+        ];
         let told = if truth.lesion == Some(true) { right.len() } else { 1 };
         for (count, &right) in self.facts.iter_mut().zip(&right[..told]) {
             count.add(right);
@@ -98,7 +104,8 @@ mod tests {
     use super::*;
     use crate::demo::words::{Density, Level, Side, Size};
 
-    const LESION: Lesion = Lesion { side: Side::Left, level: Level::Upper, size: Size::Small, density: Density::Increased };
+    const LESION: Lesion =
+        Lesion { side: Side::Left, level: Level::Upper, size: Size::Small, density: Density::Increased };
 
     #[test]
     fn a_perfect_answer_scores_everything() {
@@ -129,7 +136,10 @@ mod tests {
     fn one_wrong_fact_spoils_only_itself_and_the_whole() {
         let mut score = Score::default();
         score.add(Some(LESION), Facts { size: Some(Size::Large), ..Facts::from(Some(LESION)) });
-        assert_eq!((score.accuracy(), score.fact(Fact::Size).right, score.all.right), (Count { right: 4, total: 5 }, 0, 0));
+        assert_eq!(
+            (score.accuracy(), score.fact(Fact::Size).right, score.all.right),
+            (Count { right: 4, total: 5 }, 0, 0)
+        );
         let twice = score + score;
         assert_eq!(twice.accuracy(), Count { right: 8, total: 10 });
         assert_eq!(Score::default().accuracy().rate(), 0.0);

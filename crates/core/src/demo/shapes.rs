@@ -33,16 +33,14 @@ impl Scene {
     /// Scene `index` of `set`: a pure function of its arguments; nothing is drawn.
     pub fn at(seed: u64, set: &str, index: u64) -> Self {
         let rng = &mut Rng::new(seed, &format!("shapes scene {set}"), index);
-        let background = if rng.chance(0.5) {
-            [rng.uniform(70.0, 170.0); 3]
-        } else {
-            [(); 3].map(|()| rng.uniform(50.0, 190.0))
-        };
+        let background =
+            if rng.chance(0.5) { [rng.uniform(70.0, 170.0); 3] } else { [(); 3].map(|()| rng.uniform(50.0, 190.0)) };
         let count = if rng.chance(EMPTY_RATE) { 0 } else { *rng.pick(&[1, 1, 1, 2, 2]) };
         // No two shapes in one of the nine cells.
         let mut cells: Vec<(usize, usize)> = (0..9).map(|i| (i / 3, i % 3)).collect();
         rng.shuffle(&mut cells);
-        let objects = cells.into_iter().take(count).map(|(row, column)| Object::random(row, column, background, rng)).collect();
+        let objects =
+            cells.into_iter().take(count).map(|(row, column)| Object::random(row, column, background, rng)).collect();
         Self { background, objects }
     }
 
@@ -67,7 +65,8 @@ fn draw_background(canvas: &mut Canvas<3>, rng: &mut Rng) {
     if rng.chance(0.5) {
         for _ in 0..1 + rng.below(4) {
             let (x, y) = (rng.uniform(-0.7, 0.7), rng.uniform(-0.7, 0.7));
-            let blot = Ellipse::new(x, y, rng.uniform(0.05, 0.9), rng.uniform(0.05, 0.9), rng.uniform(0.0, 180.0)).mask(20.0);
+            let blot =
+                Ellipse::new(x, y, rng.uniform(0.05, 0.9), rng.uniform(0.05, 0.9), rng.uniform(0.0, 180.0)).mask(20.0);
             let strength = rng.uniform(-28.0, 28.0);
             canvas.add(|x, y| blot(x, y) * strength);
         }
@@ -113,7 +112,8 @@ impl Object {
         let sharp = SIDE as f64 / 2.0 * r;
         let ellipse = |a: f64, b: f64| Ellipse::new(cx, cy, a * r, b * r, 0.0).mask(sharp);
         // Largest distance along either axis, in half sides: 1 on the border of a box.
-        let box_distance = |a: f64, b: f64| move |x: f64, y: f64| ((x - cx).abs() / (a * r)).max((y - cy).abs() / (b * r));
+        let box_distance =
+            |a: f64, b: f64| move |x: f64, y: f64| ((x - cx).abs() / (a * r)).max((y - cy).abs() / (b * r));
         match self.shape {
             Shape::Circle => canvas.blend(color, ellipse(1.0, 1.0)),
             Shape::Oval => canvas.blend(color, if upright { ellipse(0.7, 1.3) } else { ellipse(1.3, 0.7) }),
@@ -129,7 +129,11 @@ impl Object {
             // Point upwards: the half width grows from 0 at the top to r at the base.
             Shape::Triangle => canvas.blend(color, |x, y| {
                 let down = (y - (cy - r)) / (2.0 * r);
-                if (0.0..1.0).contains(&down) { ((down * r - (x - cx).abs()) * SIDE as f64 / 2.0 + 0.5).clamp(0.0, 1.0) } else { 0.0 }
+                if (0.0..1.0).contains(&down) {
+                    ((down * r - (x - cx).abs()) * SIDE as f64 / 2.0 + 0.5).clamp(0.0, 1.0)
+                } else {
+                    0.0
+                }
             }),
         }
     }

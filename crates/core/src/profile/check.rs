@@ -25,7 +25,11 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
     let all_linear = p.lora_target == ["all"];
 
     // Data
-    refuse(p.do_train && p.dataset.is_empty(), &["dataset", "do_train"], "`do_train` needs `dataset`: names in dataset_info.json");
+    refuse(
+        p.do_train && p.dataset.is_empty(),
+        &["dataset", "do_train"],
+        "`do_train` needs `dataset`: names in dataset_info.json",
+    );
     refuse(
         p.do_eval && !has_eval_data,
         &["do_eval", "eval_dataset", "val_size"],
@@ -36,7 +40,11 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
         &["eval_strategy", "eval_dataset", "val_size"],
         "`eval_strategy` needs data to evaluate on: set `eval_dataset` or `val_size`",
     );
-    refuse(p.eval_on_start && !has_eval_data, &["eval_on_start", "eval_dataset", "val_size"], "`eval_on_start` needs `eval_dataset` or `val_size`");
+    refuse(
+        p.eval_on_start && !has_eval_data,
+        &["eval_on_start", "eval_dataset", "val_size"],
+        "`eval_on_start` needs `eval_dataset` or `val_size`",
+    );
     refuse(
         !p.eval_dataset.is_empty() && p.val_size > 0.0,
         &["val_size", "eval_dataset"],
@@ -47,9 +55,17 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
         &["val_size"],
         "`val_size` must be a share below 1 or a whole number above 1",
     );
-    refuse(p.train_on_prompt && p.mask_history, &["mask_history", "train_on_prompt"], "`mask_history` and `train_on_prompt` exclude each other");
+    refuse(
+        p.train_on_prompt && p.mask_history,
+        &["mask_history", "train_on_prompt"],
+        "`mask_history` and `train_on_prompt` exclude each other",
+    );
     refuse(p.packing, &["packing"], "`packing: true` is not supported by Lightbox yet; remove it or set it to false");
-    refuse(p.streaming, &["streaming"], "`streaming: true` is not supported by Lightbox; pictures are always read on demand, so set it to false");
+    refuse(
+        p.streaming,
+        &["streaming"],
+        "`streaming: true` is not supported by Lightbox; pictures are always read on demand, so set it to false",
+    );
     refuse(
         p.image_min_pixels > p.image_max_pixels,
         &["image_min_pixels", "image_max_pixels"],
@@ -57,7 +73,11 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
     );
 
     // Model
-    refuse(p.do_train && p.model_name_or_path.is_none(), &["model_name_or_path", "do_train"], "`do_train` needs `model_name_or_path`");
+    refuse(
+        p.do_train && p.model_name_or_path.is_none(),
+        &["model_name_or_path", "do_train"],
+        "`do_train` needs `model_name_or_path`",
+    );
     refuse(
         p.do_train && p.stage == Stage::Sft && p.template.is_none(),
         &["template", "do_train", "stage"],
@@ -68,29 +88,52 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
         &["adapter_name_or_path", "finetuning_type"],
         "`adapter_name_or_path` needs `finetuning_type: lora`",
     );
-    refuse(lora && p.lora_target.is_empty(), &["lora_target"], "`lora_target` names no module; `all` means every linear layer");
     refuse(
-        p.freeze_language_model && p.freeze_vision_tower && (p.freeze_multi_modal_projector || (lora && all_linear)) && p.stage == Stage::Sft,
+        lora && p.lora_target.is_empty(),
+        &["lora_target"],
+        "`lora_target` names no module; `all` means every linear layer",
+    );
+    refuse(
+        p.freeze_language_model
+            && p.freeze_vision_tower
+            && (p.freeze_multi_modal_projector || (lora && all_linear))
+            && p.stage == Stage::Sft,
         &["freeze_language_model", "freeze_vision_tower", "freeze_multi_modal_projector", "lora_target", "stage"],
         "nothing is left to train: language model and vision tower are frozen",
     );
 
     // Training
-    refuse(p.pure_bf16 && p.bf16, &["bf16", "pure_bf16"], "`bf16` and `pure_bf16` exclude each other: mixed precision or bfloat16 throughout");
+    refuse(
+        p.max_steps == 0,
+        &["max_steps"],
+        "`max_steps: 0` would train nothing; set it above 0, or to -1 to go by `num_train_epochs`",
+    );
+    refuse(
+        p.pure_bf16 && p.bf16,
+        &["bf16", "pure_bf16"],
+        "`bf16` and `pure_bf16` exclude each other: mixed precision or bfloat16 throughout",
+    );
     refuse(
         p.use_cpu && matches!(p.device, Device::Cuda(_)),
         &["use_cpu", "device"],
         "`use_cpu: true` and a GPU as `device` contradict each other",
     );
-    for (key, steps) in
-        [("logging_steps", p.logging_steps), ("save_steps", p.save_steps), ("eval_steps", p.eval_steps.unwrap_or(1.0)), ("warmup_steps", p.warmup_steps)]
-    {
+    for (key, steps) in [
+        ("logging_steps", p.logging_steps),
+        ("save_steps", p.save_steps),
+        ("eval_steps", p.eval_steps.unwrap_or(1.0)),
+        ("warmup_steps", p.warmup_steps),
+    ] {
         let message = format!("`{key}` must be a share below 1 or a whole number");
         refuse(steps > 1.0 && steps.fract() != 0.0, &[key], &message);
     }
     // The numbers of updates are not known yet and do not matter for what is checked here.
     if let Err(message) = LrSchedule::new(p.lr_scheduler_type, p.learning_rate, 1, 0, p.lr_scheduler_kwargs.as_ref()) {
-        refuse(true, &["lr_scheduler_kwargs", "lr_scheduler_type", "learning_rate"], &format!("`lr_scheduler_kwargs`: {message}"));
+        refuse(
+            true,
+            &["lr_scheduler_kwargs", "lr_scheduler_type", "learning_rate"],
+            &format!("`lr_scheduler_kwargs`: {message}"),
+        );
     }
     conflicts
 }

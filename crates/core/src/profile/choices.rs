@@ -19,6 +19,16 @@ macro_rules! choices {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = String;
+            fn from_str(word: &str) -> Result<Self, String> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(format!("{word:?} is not allowed; needs {}", Self::KIND)),
+                }
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.as_str())
@@ -28,7 +38,7 @@ macro_rules! choices {
         impl Setting for $name {
             const KIND: Kind = Kind::Choice(&[$($word),+]);
             fn read(value: &Value) -> Option<Self> {
-                let find = |word: &str| match word { $($word => Some(Self::$variant),)+ _ => None };
+                let find = |word: &str| word.parse().ok();
                 // An unquoted `no` is a boolean to YAML 1.1 (LLaMA-Factory then stops with "False is not a valid
                 // SaveStrategy"); where `no` and `all` are words of the key, the booleans mean them.
                 value.as_str().and_then(find).or_else(|| find(if read_bool(value)? { "all" } else { "no" }))

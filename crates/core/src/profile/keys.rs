@@ -221,7 +221,7 @@ keys! {
     Training {
         /// Times the data is gone through; may be fractional.
         num_train_epochs: f64 = 3.0, in Range::POSITIVE;
-        /// Number of updates, instead of `num_train_epochs`; 0 or less: not set.
+        /// Number of updates, instead of `num_train_epochs`; below 0: not set.
         max_steps: i64 = -1;
         /// Samples in one forward pass.
         per_device_train_batch_size: usize = 8, in Range::from(1.0);

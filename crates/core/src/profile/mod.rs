@@ -19,3 +19,6 @@ pub use error::{Problem, ProfileError};
 pub use keys::{Group, KEYS, Key, Profile};
 pub use read::{Origin, Origins};
 pub use setting::{Kind, Range};
+
+#[cfg(test)]
+mod tests;

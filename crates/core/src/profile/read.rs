@@ -19,7 +19,9 @@ const MAX_BYTES: u64 = 1 << 20;
 pub enum Origin {
     Default,
     /// Line of the profile, from 1 (0: not found again in the text).
-    File { line: usize },
+    File {
+        line: usize,
+    },
     /// A `key=value` word of the command line.
     Override,
 }
@@ -51,7 +53,13 @@ impl Profile {
 
     /// The same from a text; `name` stands for the file in messages.
     pub fn parse<S: AsRef<str>>(name: &str, text: &str, overrides: &[S]) -> Result<Self, ProfileError> {
-        let mut reader = Reader { name, profile: Self::default(), places: BTreeMap::new(), failed: BTreeSet::new(), problems: Vec::new() };
+        let mut reader = Reader {
+            name,
+            profile: Self::default(),
+            places: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            problems: Vec::new(),
+        };
         reader.file(text);
         for word in overrides {
             reader.override_word(word.as_ref());
@@ -61,7 +69,11 @@ impl Profile {
             if !found.keys.iter().any(|key| reader.failed.contains(*key)) {
                 let place = found.keys.iter().find_map(|key| reader.places.get(*key).cloned());
                 let place = place.unwrap_or(Place::File { path: name.to_owned(), at: None });
-                reader.problems.push(Problem { place, key: found.keys.first().map(|key| (*key).to_owned()), message: found.message });
+                reader.problems.push(Problem {
+                    place,
+                    key: found.keys.first().map(|key| (*key).to_owned()),
+                    message: found.message,
+                });
             }
         }
         if reader.problems.is_empty() { Ok(reader.profile) } else { Err(ProfileError { problems: reader.problems }) }
@@ -74,7 +86,10 @@ impl Profile {
 
     /// What the user should know about keys that were accepted but change nothing.
     pub fn notes(&self) -> Vec<String> {
-        let ours = KEYS.iter().filter(|key| self.origin(key.name) != Origin::Default).filter_map(|key| Some((key.name, key.note?)));
+        let ours = KEYS
+            .iter()
+            .filter(|key| self.origin(key.name) != Origin::Default)
+            .filter_map(|key| Some((key.name, key.note?)));
         let inert = self.origins.inert.keys().filter_map(|name| Some((*name, OtherKey::find(name)?.note?)));
         ours.chain(inert).map(|(name, note)| format!("`{name}` has no effect: {note}")).collect()
     }
@@ -88,7 +103,8 @@ impl std::str::FromStr for Profile {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let known = path.extension().is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext.eq_ignore_ascii_case(known)));
+    let known =
+        path.extension().is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext.eq_ignore_ascii_case(known)));
     if !known {
         return Err("a profile is a .yaml, .yml or .json file".to_owned());
     }
@@ -128,7 +144,11 @@ impl Reader<'_> {
                 let message = e.to_string();
                 let message = message.split(" at line ").next().unwrap_or(&message);
                 let hint = if tab_indented(text) { "; YAML is indented with spaces, never tabs" } else { "" };
-                return self.problem(Place::File { path: self.name.to_owned(), at }, None, format!("not valid YAML: {message}{hint}"));
+                return self.problem(
+                    Place::File { path: self.name.to_owned(), at },
+                    None,
+                    format!("not valid YAML: {message}{hint}"),
+                );
             }
         };
         let mut cursor = 0;
@@ -176,7 +196,9 @@ impl Reader<'_> {
         self.places.insert(name.to_owned(), place.clone());
         self.failed.remove(name);
         let refusal = if let Some(interpolation) = interpolation(value) {
-            Some(format!("`{name}`: {interpolation:?} has a `${{…}}`, which Lightbox does not fill in; write the value itself"))
+            Some(format!(
+                "`{name}`: {interpolation:?} has a `${{…}}`, which Lightbox does not fill in; write the value itself"
+            ))
         } else if let Some(key) = KEYS.iter().find(|key| key.name == name) {
             match (key.read)(&mut self.profile, value) {
                 Some(()) => {
@@ -191,7 +213,9 @@ impl Reader<'_> {
                 None
             } else {
                 let default = key.default_text();
-                Some(format!("LLaMA-Factory's key `{name}` is not supported by Lightbox yet; remove it or set it to its default, {default}"))
+                Some(format!(
+                    "LLaMA-Factory's key `{name}` is not supported by Lightbox yet; remove it or set it to its default, {default}"
+                ))
             }
         } else {
             let suggestion = did_you_mean(name).map_or(String::new(), |known| format!("; did you mean `{known}`?"));
@@ -256,6 +280,9 @@ impl<'de> Deserialize<'de> for Entries {
             type Value = Entries;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("lines of the form `key: value`")
+            }
+            fn visit_none<E: de::Error>(self) -> Result<Entries, E> {
+                Ok(Entries(Vec::new()))
             }
             fn visit_unit<E: de::Error>(self) -> Result<Entries, E> {
                 Ok(Entries(Vec::new()))

@@ -188,10 +188,12 @@ impl Setting for f64 {
     fn read(value: &Value) -> Option<Self> {
         let number = match value {
             Value::Number(n) => n.as_f64()?,
-            Value::String(s) if s.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-')) => match parse_integer(s) {
-                Some(i) => i as f64,
-                None => s.replace('_', "").parse().ok()?,
-            },
+            Value::String(s) if s.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-')) => {
+                match parse_integer(s) {
+                    Some(i) => i as f64,
+                    None => s.replace('_', "").parse().ok()?,
+                }
+            }
             _ => return None,
         };
         number.is_finite().then_some(number)
@@ -238,14 +240,18 @@ impl Setting for Vec<String> {
         match value {
             Value::Null => Some(Vec::new()),
             Value::Sequence(items) => items.iter().map(|item| String::read(item).filter(|s| !s.is_empty())).collect(),
-            text => String::read(text)?.split(',').map(|s| Some(s.trim().to_owned()).filter(|s| !s.is_empty())).collect(),
+            text => {
+                String::read(text)?.split(',').map(|s| Some(s.trim().to_owned()).filter(|s| !s.is_empty())).collect()
+            }
         }
     }
     fn write(&self) -> Value {
         match self.as_slice() {
             [] => Value::Null,
             // A name that holds a comma can only stand in a list.
-            items if items.iter().any(|s| s.contains(',')) => Value::Sequence(items.iter().map(|s| Value::String(s.clone())).collect()),
+            items if items.iter().any(|s| s.contains(',')) => {
+                Value::Sequence(items.iter().map(|s| Value::String(s.clone())).collect())
+            }
             items => Value::String(items.join(",")),
         }
     }

@@ -34,7 +34,11 @@ impl Checkpoint {
         let Some(weights) = WEIGHTS.iter().map(|name| self.path.join(name)).find(|path| path.exists()) else {
             return Err(format!("{}: no weights ({})", self.path.display(), WEIGHTS.join(", ")));
         };
-        if weights.extension().is_some_and(|ext| ext == "json") { check_shards(&self.path, &weights) } else { check_safetensors(&weights) }
+        if weights.extension().is_some_and(|ext| ext == "json") {
+            check_shards(&self.path, &weights)
+        } else {
+            check_safetensors(&weights)
+        }
     }
 }
 
@@ -74,7 +78,8 @@ pub fn newest_complete(dir: &RunDir) -> io::Result<(Option<Checkpoint>, Vec<Stri
 ///
 /// A folder is renamed before it is emptied, so that a kill in between leaves no half checkpoint under its name.
 pub fn rotate(dir: &RunDir, limit: usize) -> io::Result<Vec<Checkpoint>> {
-    let mut complete: Vec<Checkpoint> = list(dir)?.into_iter().filter(|checkpoint| checkpoint.check().is_ok()).collect();
+    let mut complete: Vec<Checkpoint> =
+        list(dir)?.into_iter().filter(|checkpoint| checkpoint.check().is_ok()).collect();
     complete.truncate(complete.len().saturating_sub(limit.max(1)));
     for checkpoint in &complete {
         let trash = dir.join(&format!(".trash-{PREFIX}{}", checkpoint.step));
@@ -104,7 +109,8 @@ fn check_shards(dir: &Path, index: &Path) -> Result<(), String> {
     }
     let at = |e: &dyn std::fmt::Display| format!("{}: {e}", index.display());
     let bytes = std::fs::read(index).map_err(|e| at(&e))?;
-    let shards: std::collections::BTreeSet<String> = serde_json::from_slice::<Index>(&bytes).map_err(|e| at(&e))?.weight_map.into_values().collect();
+    let shards: std::collections::BTreeSet<String> =
+        serde_json::from_slice::<Index>(&bytes).map_err(|e| at(&e))?.weight_map.into_values().collect();
     if shards.is_empty() {
         return Err(at(&"names no shards"));
     }
@@ -158,7 +164,8 @@ mod tests {
         let (_temp, dir) = run(&[10, 20, 30, 40, 50]);
         std::fs::write(dir.checkpoint(50).join(WEIGHTS[0]), &weights()[..100]).unwrap();
         std::fs::remove_file(dir.checkpoint(40).join(WEIGHTS[0])).unwrap();
-        std::fs::copy(dir.checkpoint(20).join(RunDir::TRAINER_STATE), dir.checkpoint(30).join(RunDir::TRAINER_STATE)).unwrap();
+        std::fs::copy(dir.checkpoint(20).join(RunDir::TRAINER_STATE), dir.checkpoint(30).join(RunDir::TRAINER_STATE))
+            .unwrap();
         let (newest, skipped) = newest_complete(&dir).unwrap();
         assert_eq!(newest.map(|c| c.step), Some(20));
         assert_eq!(skipped.len(), 3);
@@ -170,8 +177,10 @@ mod tests {
     fn sharded_weights_need_every_shard() {
         let (_temp, dir) = run(&[5]);
         let checkpoint = &list(&dir).unwrap()[0];
-        std::fs::rename(checkpoint.path.join(WEIGHTS[0]), checkpoint.path.join("model-00001-of-00002.safetensors")).unwrap();
-        let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
+        std::fs::rename(checkpoint.path.join(WEIGHTS[0]), checkpoint.path.join("model-00001-of-00002.safetensors"))
+            .unwrap();
+        let index =
+            r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
         std::fs::write(checkpoint.path.join(WEIGHTS[2]), index).unwrap();
         assert!(checkpoint.check().unwrap_err().contains("model-00002-of-00002.safetensors"));
         std::fs::write(checkpoint.path.join("model-00002-of-00002.safetensors"), weights()).unwrap();

@@ -39,7 +39,11 @@ impl JsonLines {
                 Ok(())
             }
             Err(e) => {
-                let undone = self.file.set_len(self.len).err().map_or(String::new(), |e| format!(" (and the line's beginning stays: {e})"));
+                let undone = self
+                    .file
+                    .set_len(self.len)
+                    .err()
+                    .map_or(String::new(), |e| format!(" (and the line's beginning stays: {e})"));
                 Err(io::Error::new(e.kind(), format!("writing {}: {e}{undone}", self.path.display())))
             }
         }
@@ -87,7 +91,13 @@ impl RunLog {
         let last = [last_place(&events)?, last_place(&metrics)?];
         let seq = last.iter().map(|place| place.0).max().unwrap_or(0);
         let attempt = last.iter().map(|place| place.1).max().unwrap_or(0).saturating_add(1);
-        let mut log = Self { events: JsonLines::open(&events)?, metrics: JsonLines::open(&metrics)?, seq, attempt, started: Instant::now() };
+        let mut log = Self {
+            events: JsonLines::open(&events)?,
+            metrics: JsonLines::open(&metrics)?,
+            seq,
+            attempt,
+            started: Instant::now(),
+        };
         let header = Header { attempt, ..header };
         log.metric(&Metric::Header(header.clone()))?;
         log.event(&Event::Header(header))?;
@@ -115,7 +125,15 @@ impl RunLog {
     fn line<T: Serialize>(&mut self, record: &T) -> io::Result<String> {
         self.seq += 1;
         let mono = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(serde_json::to_string(&Line { v: VERSION, seq: self.seq, t: now_ms(), mono, att: self.attempt, rank: 0, record })?)
+        Ok(serde_json::to_string(&Line {
+            v: VERSION,
+            seq: self.seq,
+            t: now_ms(),
+            mono,
+            att: self.attempt,
+            rank: 0,
+            record,
+        })?)
     }
 }
 
@@ -151,7 +169,8 @@ pub struct Records<T> {
 
 /// Reads all complete lines of a log. A last line that is still being written is not counted as damaged.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Records<T>> {
-    let bytes = std::fs::read(path).map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))?;
     let complete = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
     let mut records = Records { lines: Vec::new(), damaged: 0 };
     for line in bytes[..complete].split_inclusive(|&b| b == b'\n') {
@@ -211,7 +230,11 @@ mod tests {
     fn records_of_a_newer_version_are_kept_as_unknown() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("events.jsonl");
-        std::fs::write(&path, "{\"v\":1,\"seq\":1,\"t\":0,\"mono\":0,\"att\":1,\"rank\":0,\"type\":\"from_the_future\",\"x\":[1]}\n").unwrap();
+        std::fs::write(
+            &path,
+            "{\"v\":1,\"seq\":1,\"t\":0,\"mono\":0,\"att\":1,\"rank\":0,\"type\":\"from_the_future\",\"x\":[1]}\n",
+        )
+        .unwrap();
         let seen = read::<Event>(&path).unwrap();
         assert_eq!(seen.damaged, 0);
         assert!(matches!(seen.lines[0].record, Event::Unknown));

@@ -14,7 +14,7 @@ pub mod log;
 pub mod model_card;
 pub mod plot;
 pub mod progress;
-mod python_json;
+pub(crate) mod python_json;
 pub mod record;
 pub mod results;
 pub mod schedule;
@@ -44,14 +44,18 @@ impl RunDir {
     /// the usual umask): what lies in it is meant to be shared, and secrets never do.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        std::fs::create_dir_all(&path).map_err(|e| io::Error::new(e.kind(), format!("making the run folder {}: {e}", path.display())))?;
+        std::fs::create_dir_all(&path)
+            .map_err(|e| io::Error::new(e.kind(), format!("making the run folder {}: {e}", path.display())))?;
         Ok(Self { path })
     }
 
     /// An existing run folder.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        if std::fs::metadata(&path).map_err(|e| io::Error::new(e.kind(), format!("run folder {}: {e}", path.display())))?.is_dir() {
+        if std::fs::metadata(&path)
+            .map_err(|e| io::Error::new(e.kind(), format!("run folder {}: {e}", path.display())))?
+            .is_dir()
+        {
             return Ok(Self { path });
         }
         Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a folder", path.display())))

@@ -25,7 +25,14 @@ pub fn render(name: &str, p: &Profile, facts: Facts<'_>) -> String {
     card
 }
 
-fn write_card(card: &mut String, name: &str, base: &str, lora: bool, p: &Profile, facts: Facts<'_>) -> std::fmt::Result {
+fn write_card(
+    card: &mut String,
+    name: &str,
+    base: &str,
+    lora: bool,
+    p: &Profile,
+    facts: Facts<'_>,
+) -> std::fmt::Result {
     // Paths may hold anything; JSON strings are valid YAML.
     let yaml = |text: &str| serde_json::Value::from(text).to_string();
     writeln!(card, "---")?;
@@ -60,7 +67,11 @@ fn write_card(card: &mut String, name: &str, base: &str, lora: bool, p: &Profile
         writeln!(card, "- gradient_accumulation_steps: {}", p.gradient_accumulation_steps)?;
         writeln!(card, "- total_train_batch_size: {}", p.samples_per_update())?;
     }
-    writeln!(card, "- optimizer: {} with betas=({},{}) and epsilon={:e}", p.optim, p.adam_beta1, p.adam_beta2, p.adam_epsilon)?;
+    writeln!(
+        card,
+        "- optimizer: {} with betas=({},{}) and epsilon={:e}",
+        p.optim, p.adam_beta1, p.adam_beta2, p.adam_epsilon
+    )?;
     writeln!(card, "- lr_scheduler_type: {}", p.lr_scheduler_type)?;
     if facts.warmup_steps > 0 {
         writeln!(card, "- lr_scheduler_warmup_steps: {}", facts.warmup_steps)?;
@@ -70,7 +81,14 @@ fn write_card(card: &mut String, name: &str, base: &str, lora: bool, p: &Profile
         None => writeln!(card, "- num_epochs: {}", p.num_train_epochs)?,
     }
     if lora {
-        writeln!(card, "- lora: rank {}, alpha {}, dropout {}, on {}", p.lora_rank, p.effective_lora_alpha(), p.lora_dropout, p.lora_target.join(", "))?;
+        writeln!(
+            card,
+            "- lora: rank {}, alpha {}, dropout {}, on {}",
+            p.lora_rank,
+            p.effective_lora_alpha(),
+            p.lora_dropout,
+            p.lora_target.join(", ")
+        )?;
     }
 
     writeln!(card, "\n### Training results\n")?;
@@ -87,7 +105,10 @@ fn write_results(card: &mut String, log_history: &[LogEntry]) -> std::fmt::Resul
     if log_history.iter().all(|entry| entry.eval_loss.is_none()) {
         return Ok(());
     }
-    writeln!(card, "| Training Loss | Epoch | Step | Validation Loss |\n|:-------------:|:-----:|:----:|:---------------:|")?;
+    writeln!(
+        card,
+        "| Training Loss | Epoch | Step | Validation Loss |\n|:-------------:|:-----:|:----:|:---------------:|"
+    )?;
     let mut training = String::from("No log");
     for entry in log_history {
         if let Some(loss) = entry.loss {
@@ -122,7 +143,12 @@ mod tests {
     use super::*;
 
     fn profile() -> Profile {
-        Profile { model_name_or_path: Some("models/Qwen2-VL".into()), dataset: vec!["mllm_med".into()], gradient_accumulation_steps: 8, ..Profile::default() }
+        Profile {
+            model_name_or_path: Some("models/Qwen2-VL".into()),
+            dataset: vec!["mllm_med".into()],
+            gradient_accumulation_steps: 8,
+            ..Profile::default()
+        }
     }
 
     #[test]

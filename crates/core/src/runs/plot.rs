@@ -18,7 +18,7 @@ const HEIGHT: u32 = 960;
 /// Drawn pixels per pixel.
 const SCALE: i32 = 2;
 /// The plot's frame in the picture: left, top, right, bottom (matplotlib's proportions).
-const FRAME: [i32; 4] = [160, 110, 1216, 846];
+const FRAME: [i32; 4] = [150, 80, 1236, 846];
 /// matplotlib's first colour, and the same at 40 % on white.
 const STRONG: RGBColor = RGBColor(31, 119, 180);
 const PALE: RGBColor = RGBColor(165, 201, 225);
@@ -41,11 +41,13 @@ pub fn smooth(values: &[f64]) -> Vec<f64> {
 /// Draws `training_loss.png` and, after evaluations, `training_eval_loss.png` into the run's folder. A curve without
 /// values is left out. Returns the files.
 pub fn plot_losses(dir: &RunDir, log_history: &[LogEntry]) -> io::Result<Vec<PathBuf>> {
-    let curves: [(&str, fn(&LogEntry) -> Option<f64>); 2] = [("loss", |entry| entry.loss), ("eval_loss", |entry| entry.eval_loss)];
     let mut files = Vec::new();
-    for (key, value) in curves {
-        let points: Vec<(f64, f64)> =
-            log_history.iter().filter_map(|entry| Some((entry.step as f64, value(entry).filter(|y| y.is_finite())?))).collect();
+    for key in ["loss", "eval_loss"] {
+        let value = |entry: &LogEntry| if key == "loss" { entry.loss } else { entry.eval_loss };
+        let points: Vec<(f64, f64)> = log_history
+            .iter()
+            .filter_map(|entry| Some((entry.step as f64, value(entry).filter(|y| y.is_finite())?)))
+            .collect();
         if !points.is_empty() {
             let png = curve_png(&format!("training {key} of {}", dir.path().display()), key, &points)?;
             let path = dir.join(&format!("training_{key}.png"));
@@ -71,7 +73,8 @@ pub fn curve_png(title: &str, y_label: &str, points: &[(f64, f64)]) -> io::Resul
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 
 fn draw(pixels: &mut [u8], size: (u32, u32), title: &str, y_label: &str, points: &[(f64, f64)]) -> Result<(), String> {
-    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| "the built-in font is broken".to_owned())?;
+    register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| "the built-in font is broken".to_owned())?;
     let root = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
     let smoothed = smooth(&points.iter().map(|p| p.1).collect::<Vec<_>>());
     let smoothed: Vec<(f64, f64)> = points.iter().zip(smoothed).map(|(&(x, _), y)| (x, y)).collect();
@@ -89,19 +92,22 @@ fn draw(pixels: &mut [u8], size: (u32, u32), title: &str, y_label: &str, points:
     root.draw(&Rectangle::new([(left, top), (right, bottom)], BLACK.stroke_width(SCALE as u32))).map_err(e)?;
     for x in x_axis.ticks() {
         let at = x_axis.place(x, left, right);
-        root.draw(&PathElement::new([(at, bottom), (at, bottom + 7 * SCALE)], BLACK.stroke_width(SCALE as u32))).map_err(e)?;
+        root.draw(&PathElement::new([(at, bottom), (at, bottom + 7 * SCALE)], BLACK.stroke_width(SCALE as u32)))
+            .map_err(e)?;
         text(&root, &x_axis.label(x), (at, bottom + 13 * SCALE), 26, HPos::Center, VPos::Top).map_err(e)?;
     }
     for y in y_axis.ticks() {
         let at = y_axis.place(y, bottom, top);
-        root.draw(&PathElement::new([(left - 7 * SCALE, at), (left, at)], BLACK.stroke_width(SCALE as u32))).map_err(e)?;
+        root.draw(&PathElement::new([(left - 7 * SCALE, at), (left, at)], BLACK.stroke_width(SCALE as u32)))
+            .map_err(e)?;
         text(&root, &y_axis.label(y), (left - 13 * SCALE, at), 26, HPos::Right, VPos::Center).map_err(e)?;
     }
     text(&root, "step", ((left + right) / 2, bottom + 52 * SCALE), 28, HPos::Center, VPos::Top).map_err(e)?;
     let style = style(28, HPos::Center, VPos::Center);
     let turned = TextStyle { font: style.font.clone().transform(FontTransform::Rotate270), ..style };
-    root.draw(&Text::new(y_label, (36 * SCALE, (top + bottom) / 2), turned)).map_err(e)?;
-    text(&root, &shorten(title, 72), ((left + right) / 2, top - 16 * SCALE), 32, HPos::Center, VPos::Bottom).map_err(e)?;
+    root.draw(&Text::new(y_label, (48 * SCALE, (top + bottom) / 2), turned)).map_err(e)?;
+    text(&root, &shorten(title, 72), ((left + right) / 2, top - 16 * SCALE), 32, HPos::Center, VPos::Bottom)
+        .map_err(e)?;
     legend(&root, right - 232 * SCALE, top + 14 * SCALE).map_err(e)?;
     root.present().map_err(e)
 }
@@ -125,7 +131,9 @@ fn style(size: i32, h: HPos, v: VPos) -> TextStyle<'static> {
 }
 
 fn text<'a>(root: &Area<'a>, text: &str, at: (i32, i32), size: i32, h: HPos, v: VPos) -> Drawn<'a> {
-    root.draw(&Text::new(text, at, style(size, h, v)))
+    // plotters centres the line's box, which has more room below the digits than above them.
+    let down = if matches!(v, VPos::Center) { size * SCALE / 8 } else { 0 };
+    root.draw(&Text::new(text, (at.0, at.1 + down), style(size, h, v)))
 }
 
 /// A line through `points` with round joints; a single point becomes a dot.
@@ -170,7 +178,11 @@ fn thin_out(points: impl Iterator<Item = (i32, i32)>) -> Vec<(i32, i32)> {
 /// The end of a title that is too long: that is where a path differs from its neighbours.
 fn shorten(title: &str, max: usize) -> String {
     let count = title.chars().count();
-    if count <= max { title.to_owned() } else { format!("…{}", title.chars().skip(count - max + 1).collect::<String>()) }
+    if count <= max {
+        title.to_owned()
+    } else {
+        format!("…{}", title.chars().skip(count - max + 1).collect::<String>())
+    }
 }
 
 /// One axis: what it spans, and where its ticks are.
@@ -185,14 +197,16 @@ impl Axis {
     fn new(values: impl Iterator<Item = f64>, min_tick: f64) -> Self {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         // A flat line needs some room, too; the smallest one keeps the ticks apart in f64.
-        let margin = ((high - low) * 0.05).max(if high - low > low.abs() * 1e-9 { 0.0 } else { low.abs().max(1.0) * 0.05 });
+        let margin =
+            ((high - low) * 0.05).max(if high - low > low.abs() * 1e-9 { 0.0 } else { low.abs().max(1.0) * 0.05 });
         let (min, max) = (low - margin, high + margin);
-        let rough = (max - min) / 8.0;
+        let rough = (max - min) / 10.0;
         let power = 10f64.powf(rough.log10().floor());
-        let tick = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|m| m * power).find(|&tick| tick >= rough).unwrap_or(rough);
-        // Steps are whole: no tick at 2.5.
-        let tick = if min_tick > 0.0 && tick.fract() != 0.0 { tick.ceil() } else { tick };
-        Self { min, max, tick: tick.max(min_tick) }
+        let round = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| (m * power).max(min_tick));
+        // Ticks of steps are whole: none at 2.5.
+        let tick =
+            round.into_iter().find(|&tick| tick >= rough && (min_tick == 0.0 || tick.fract() == 0.0)).unwrap_or(rough);
+        Self { min, max, tick }
     }
 
     fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
@@ -235,7 +249,13 @@ mod tests {
     fn plots_have_both_curves_and_the_evaluations_their_own_file() {
         let temp = tempfile::tempdir().unwrap();
         let dir = RunDir::create(temp.path()).unwrap();
-        let mut history: Vec<LogEntry> = (1..40).map(|step| LogEntry { step, loss: Some(2.0 + 1.0 / step as f64 + 0.3 * (step as f64).sin()), ..LogEntry::default() }).collect();
+        let mut history: Vec<LogEntry> = (1..40)
+            .map(|step| LogEntry {
+                step,
+                loss: Some(2.0 + 1.0 / step as f64 + 0.3 * (step as f64).sin()),
+                ..LogEntry::default()
+            })
+            .collect();
         assert_eq!(plot_losses(&dir, &history).unwrap(), [dir.join("training_loss.png")]);
         history.push(LogEntry { step: 40, eval_loss: Some(1.0), ..LogEntry::default() });
         history.push(LogEntry { step: 41, loss: Some(f64::NAN), ..LogEntry::default() });
@@ -278,8 +298,14 @@ mod tests {
     #[test]
     fn ticks_are_round_and_steps_whole() {
         let steps = Axis::new([1.0, 9.0].into_iter(), 1.0);
-        assert_eq!(steps.ticks().map(|x| steps.label(x)).collect::<Vec<_>>(), ["2", "4", "6", "8"]);
+        assert_eq!(
+            steps.ticks().map(|x| steps.label(x)).collect::<Vec<_>>(),
+            ["1", "2", "3", "4", "5", "6", "7", "8", "9"]
+        );
         let loss = Axis::new([11.59, 12.24].into_iter(), 0.0);
-        assert_eq!(loss.ticks().map(|y| loss.label(y)).collect::<Vec<_>>(), ["11.6", "11.7", "11.8", "11.9", "12.0", "12.1", "12.2"]);
+        assert_eq!(
+            loss.ticks().map(|y| loss.label(y)).collect::<Vec<_>>(),
+            ["11.6", "11.7", "11.8", "11.9", "12.0", "12.1", "12.2"]
+        );
     }
 }

@@ -27,7 +27,8 @@ pub fn progress_line(p: &Progress) -> String {
     // Rounded down: 100 % means done.
     let percent = if p.total_steps == 0 { 100 } else { u128::from(p.step) * 100 / u128::from(p.total_steps) };
     // Fields in order, each with how gladly it is given up (0: never).
-    let mut fields: Vec<(u8, String)> = vec![(0, format!("{:>width$}/{total} {percent:>3}%", p.step, width = total.len()))];
+    let mut fields: Vec<(u8, String)> =
+        vec![(0, format!("{:>width$}/{total} {percent:>3}%", p.step, width = total.len()))];
     if let Some(loss) = p.loss {
         fields.push((0, format!("loss {loss:.4}")));
     }
@@ -46,7 +47,8 @@ pub fn progress_line(p: &Progress) -> String {
     }
     loop {
         let line = fields.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("  ");
-        let dispensable = fields.iter().enumerate().filter(|(_, field)| field.0 > 0).max_by_key(|(_, field)| field.0).map(|(i, _)| i);
+        let dispensable =
+            fields.iter().enumerate().filter(|(_, field)| field.0 > 0).max_by_key(|(_, field)| field.0).map(|(i, _)| i);
         match dispensable {
             Some(i) if line.len() > WIDTH => drop(fields.remove(i)),
             // Only numbers beyond all bounds are still too long here.

@@ -122,7 +122,7 @@ impl Formatter for Python<'_> {
 
 /// Python's `repr` of a finite float: the shortest digits that read back equal, with an exponent of at least two
 /// digits below 1e-4 and from 1e16 on.
-fn float_repr(x: f64) -> String {
+pub(crate) fn float_repr(x: f64) -> String {
     // Rust's `{:e}` has the same digits, as d.ddde±x.
     let scientific = format!("{x:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };

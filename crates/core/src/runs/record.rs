@@ -134,7 +134,13 @@ pub enum Event {
 impl Event {
     /// Must be on the disk before the run goes on.
     pub fn is_durable(&self) -> bool {
-        matches!(self, Self::State { .. } | Self::CheckpointSaved { .. } | Self::CheckpointFailed { .. } | Self::CheckpointDeleted { .. })
+        matches!(
+            self,
+            Self::State { .. }
+                | Self::CheckpointSaved { .. }
+                | Self::CheckpointFailed { .. }
+                | Self::CheckpointDeleted { .. }
+        )
     }
 }
 
@@ -190,7 +196,10 @@ impl Step {
             loss: finite(loss.into()),
             loss_bits: format!("{:08x}", loss.to_bits()),
             grad_norm: finite(grad_norm),
-            nonfinite: [f64::from(loss), grad_norm].into_iter().find(|x| !x.is_finite()).map(|x| x.to_string().to_lowercase()),
+            nonfinite: [f64::from(loss), grad_norm]
+                .into_iter()
+                .find(|x| !x.is_finite())
+                .map(|x| x.to_string().to_lowercase()),
             ..Self::default()
         }
     }
@@ -235,7 +244,15 @@ mod tests {
 
     #[test]
     fn a_step_has_its_documented_keys() {
-        let line = Line { v: 1, seq: 90, t: 1_772_375_545_123, mono: 9912, att: 1, rank: 0, record: Metric::Step(Step::new(42, 1.8342, 0.91)) };
+        let line = Line {
+            v: 1,
+            seq: 90,
+            t: 1_772_375_545_123,
+            mono: 9912,
+            att: 1,
+            rank: 0,
+            record: Metric::Step(Step::new(42, 1.8342, 0.91)),
+        };
         let json = serde_json::to_string(&line).unwrap();
         assert!(
             json.starts_with(
@@ -249,7 +266,9 @@ mod tests {
 
     #[test]
     fn non_finite_numbers_are_null_and_named() {
-        for (loss, grad_norm, name) in [(f32::NAN, 1.0, "nan"), (f32::INFINITY, f64::NAN, "inf"), (1.0, f64::NEG_INFINITY, "-inf")] {
+        for (loss, grad_norm, name) in
+            [(f32::NAN, 1.0, "nan"), (f32::INFINITY, f64::NAN, "inf"), (1.0, f64::NEG_INFINITY, "-inf")]
+        {
             let step = Step::new(1, loss, grad_norm);
             assert_eq!(step.nonfinite.as_deref(), Some(name));
             let json = serde_json::to_string(&step).unwrap();

@@ -78,7 +78,8 @@ pub fn save_metrics(dir: &RunDir, split: &str, metrics: &Map<String, Value>) -> 
     crate::fs::write_atomic(&dir.join(&format!("{split}_results.json")), python_json::sorted(metrics, 4)?.as_bytes())?;
     let path = dir.join("all_results.json");
     let mut all: Map<String, Value> = match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path.display())))?,
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path.display())))?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Map::new(),
         Err(e) => return Err(e),
     };
@@ -114,11 +115,17 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = RunDir::create(temp.path()).unwrap();
         save_metrics(&dir, "train", &results().metrics()).unwrap();
-        let eval = EvalResults { epoch: Some(3.0), eval_loss: 1.5, runtime: Duration::from_secs(2), samples: 8, steps: 4 };
+        let eval =
+            EvalResults { epoch: Some(3.0), eval_loss: 1.5, runtime: Duration::from_secs(2), samples: 8, steps: 4 };
         save_metrics(&dir, "eval", &eval.metrics()).unwrap();
-        let read = |name: &str| serde_json::from_str::<Map<String, Value>>(&std::fs::read_to_string(dir.join(name)).unwrap()).unwrap();
+        let read = |name: &str| {
+            serde_json::from_str::<Map<String, Value>>(&std::fs::read_to_string(dir.join(name)).unwrap()).unwrap()
+        };
         let all = read("all_results.json");
-        assert_eq!((&all["train_loss"], &all["eval_loss"], &all["eval_samples_per_second"]), (&11.961566077338325.into(), &1.5.into(), &4.0.into()));
+        assert_eq!(
+            (&all["train_loss"], &all["eval_loss"], &all["eval_samples_per_second"]),
+            (&11.961566077338325.into(), &1.5.into(), &4.0.into())
+        );
         assert_eq!(all.len(), 7 + 4);
         assert_eq!(read("train_results.json").len(), 7);
     }

@@ -96,7 +96,13 @@ pub struct LrSchedule {
 
 impl LrSchedule {
     /// `total_steps` and `warmup_steps` are updates. An error says which parameter is wrong and what is allowed.
-    pub fn new(kind: SchedulerType, base_lr: f64, total_steps: u64, warmup_steps: u64, kwargs: Option<&SchedulerKwargs>) -> Result<Self, String> {
+    pub fn new(
+        kind: SchedulerType,
+        base_lr: f64,
+        total_steps: u64,
+        warmup_steps: u64,
+        kwargs: Option<&SchedulerKwargs>,
+    ) -> Result<Self, String> {
         use SchedulerType::*;
         let kwargs = kwargs.cloned().unwrap_or_default();
         let known: &[&str] = match kind {
@@ -108,25 +114,42 @@ impl LrSchedule {
             InverseSqrt => &["timescale"],
             CosineWithMinLr => &["num_cycles", "min_lr", "min_lr_rate"],
             CosineWarmupWithMinLr => &["num_cycles", "min_lr", "min_lr_rate", "warmup_lr_rate"],
-            WarmupStableDecay => &["num_stable_steps", "num_decay_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"],
+            WarmupStableDecay => {
+                &["num_stable_steps", "num_decay_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"]
+            }
         };
         if let Some(name) = kwargs.names().into_iter().find(|name| !known.contains(name)) {
             let takes = if known.is_empty() { "no parameters".to_owned() } else { known.join(", ") };
             return Err(format!("`{kind}` has no parameter `{name}`; it takes {takes}"));
         }
-        let finite = [kwargs.num_cycles, kwargs.lr_end, kwargs.power, kwargs.min_lr, kwargs.min_lr_rate, kwargs.warmup_lr_rate, kwargs.min_lr_ratio];
+        let finite = [
+            kwargs.num_cycles,
+            kwargs.lr_end,
+            kwargs.power,
+            kwargs.min_lr,
+            kwargs.min_lr_rate,
+            kwargs.warmup_lr_rate,
+            kwargs.min_lr_ratio,
+        ];
         if finite.into_iter().flatten().any(|x| !x.is_finite() || x < 0.0) {
             return Err("parameters must be finite numbers, 0 or more".to_owned());
         }
         match kind {
             Polynomial if kwargs.lr_end.unwrap_or(1e-7) >= base_lr => {
-                return Err(format!("`lr_end` ({:e}) must be below the learning rate ({base_lr:e})", kwargs.lr_end.unwrap_or(1e-7)));
+                return Err(format!(
+                    "`lr_end` ({:e}) must be below the learning rate ({base_lr:e})",
+                    kwargs.lr_end.unwrap_or(1e-7)
+                ));
             }
             InverseSqrt if kwargs.timescale == Some(0) => return Err("`timescale` must be 1 or more".to_owned()),
             CosineWithMinLr | CosineWarmupWithMinLr => match (kwargs.min_lr, kwargs.min_lr_rate) {
-                (None, None) => return Err(format!("`{kind}` needs `min_lr` or `min_lr_rate`, e.g. {{min_lr_rate: 0.1}}")),
+                (None, None) => {
+                    return Err(format!("`{kind}` needs `min_lr` or `min_lr_rate`, e.g. {{min_lr_rate: 0.1}}"));
+                }
                 (Some(_), Some(_)) => return Err("only one of `min_lr` and `min_lr_rate` can be set".to_owned()),
-                (Some(min), None) if base_lr <= 0.0 => return Err(format!("`min_lr` ({min:e}) needs a learning rate above 0")),
+                (Some(min), None) if base_lr <= 0.0 => {
+                    return Err(format!("`min_lr` ({min:e}) needs a learning rate above 0"));
+                }
                 _ => {}
             },
             _ => {}
@@ -157,7 +180,9 @@ impl LrSchedule {
             Linear => ((total - step) / (total - warmup).max(1.0)).max(0.0),
             Cosine => (0.5 * (1.0 + (PI * cycles * 2.0 * progress).cos())).max(0.0),
             CosineWithRestarts if progress >= 1.0 => 0.0,
-            CosineWithRestarts => (0.5 * (1.0 + (PI * ((self.kwargs.num_cycles.unwrap_or(1.0) * progress) % 1.0)).cos())).max(0.0),
+            CosineWithRestarts => {
+                (0.5 * (1.0 + (PI * ((self.kwargs.num_cycles.unwrap_or(1.0) * progress) % 1.0)).cos())).max(0.0)
+            }
             CosineWithMinLr => {
                 let min = self.min_lr_rate();
                 let factor = 0.5 * (1.0 + (PI * cycles * 2.0 * progress).cos());
@@ -246,24 +271,24 @@ mod tests {
         lr: Vec<f64>,
     }
 
-    fn kind(name: &str) -> SchedulerType {
-        format!("lr_scheduler_type: {name}\nlr_scheduler_kwargs: {{min_lr: 1e-6}}")
-            .parse::<crate::profile::Profile>()
-            .map(|p| p.lr_scheduler_type)
-            .or_else(|_| format!("lr_scheduler_type: {name}").parse::<crate::profile::Profile>().map(|p| p.lr_scheduler_type))
-            .unwrap()
-    }
-
     #[test]
     fn every_schedule_gives_the_rates_of_transformers() {
         let cases: Vec<Case> = serde_json::from_str(include_str!("../../../../tests/golden/schedules.json")).unwrap();
         assert_eq!(cases.len(), 19 * 4);
         for case in cases {
-            let schedule = LrSchedule::new(kind(&case.r#type), 5e-5, case.total, case.warmup, Some(&case.kwargs)).unwrap();
+            let schedule =
+                LrSchedule::new(case.r#type.parse().unwrap(), 5e-5, case.total, case.warmup, Some(&case.kwargs))
+                    .unwrap();
             for (k, golden) in case.lr.iter().enumerate() {
                 let lr = schedule.lr(k as u64);
                 // A few units in the last place: libm's cosine and power are not the same everywhere.
-                assert!((lr - golden).abs() <= 1e-15 * 5e-5, "{} {:?} step {k} of {}: {lr} instead of {golden}", case.r#type, case.kwargs, case.total);
+                assert!(
+                    (lr - golden).abs() <= 1e-15 * 5e-5,
+                    "{} {:?} step {k} of {}: {lr} instead of {golden}",
+                    case.r#type,
+                    case.kwargs,
+                    case.total
+                );
             }
         }
     }
@@ -274,7 +299,11 @@ mod tests {
             (SchedulerType::Linear, None, 0.0),
             (SchedulerType::CosineWithRestarts, None, 0.0),
             (SchedulerType::Polynomial, Some(SchedulerKwargs { lr_end: Some(1e-6), ..Default::default() }), 1e-6),
-            (SchedulerType::WarmupStableDecay, Some(SchedulerKwargs { min_lr_ratio: Some(0.5), ..Default::default() }), 5e-5),
+            (
+                SchedulerType::WarmupStableDecay,
+                Some(SchedulerKwargs { min_lr_ratio: Some(0.5), ..Default::default() }),
+                5e-5,
+            ),
         ] {
             let schedule = LrSchedule::new(kind, 1e-4, 10, 2, kwargs.as_ref()).unwrap();
             assert!((schedule.lr(11) - end).abs() < 1e-18, "{kind}");
@@ -284,7 +313,13 @@ mod tests {
     #[test]
     fn a_warmup_longer_than_the_run_stays_finite() {
         let min = SchedulerKwargs { min_lr: Some(1e-6), ..Default::default() };
-        for kind in [SchedulerType::Linear, SchedulerType::Cosine, SchedulerType::Polynomial, SchedulerType::InverseSqrt, SchedulerType::WarmupStableDecay] {
+        for kind in [
+            SchedulerType::Linear,
+            SchedulerType::Cosine,
+            SchedulerType::Polynomial,
+            SchedulerType::InverseSqrt,
+            SchedulerType::WarmupStableDecay,
+        ] {
             let schedule = LrSchedule::new(kind, 1e-4, 3, 10, None).unwrap();
             assert!((0..20).all(|k| schedule.lr(k).is_finite()), "{kind}");
         }
@@ -298,7 +333,10 @@ mod tests {
         let power = SchedulerKwargs { power: Some(2.0), ..Default::default() };
         assert_eq!(new(SchedulerType::Cosine, &power), "`cosine` has no parameter `power`; it takes num_cycles");
         assert_eq!(new(SchedulerType::Linear, &power), "`linear` has no parameter `power`; it takes no parameters");
-        assert!(new(SchedulerType::CosineWithMinLr, &SchedulerKwargs::default()).contains("needs `min_lr` or `min_lr_rate`"));
+        assert!(
+            new(SchedulerType::CosineWithMinLr, &SchedulerKwargs::default())
+                .contains("needs `min_lr` or `min_lr_rate`")
+        );
         let both = SchedulerKwargs { min_lr: Some(1e-6), min_lr_rate: Some(0.1), ..Default::default() };
         assert!(new(SchedulerType::CosineWithMinLr, &both).contains("only one"));
         let high = SchedulerKwargs { lr_end: Some(1.0), ..Default::default() };

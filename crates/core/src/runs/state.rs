@@ -81,7 +81,10 @@ impl RunState {
         let at = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         let state: Self = serde_json::from_slice(&std::fs::read(&path).map_err(at)?).map_err(|e| at(e.into()))?;
         if state.v > super::record::VERSION {
-            return Err(at(io::Error::new(io::ErrorKind::InvalidData, "written by a newer version of Lightbox; update to read it")));
+            return Err(at(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "written by a newer version of Lightbox; update to read it",
+            )));
         }
         Ok(state)
     }
@@ -151,7 +154,10 @@ mod tests {
         assert_eq!((file.state().step, file.state().loss), (3, None));
         file.update(|s| s.checkpoint = Some("checkpoint-3".into())).unwrap();
         let read = RunState::read(&dir).unwrap();
-        assert_eq!((read.step, read.total_steps, read.checkpoint.as_deref(), read.pid), (3, 9, Some("checkpoint-3"), Some(std::process::id())));
+        assert_eq!(
+            (read.step, read.total_steps, read.checkpoint.as_deref(), read.pid),
+            (3, 9, Some("checkpoint-3"), Some(std::process::id()))
+        );
         assert!(!read.state.is_terminal());
     }
 

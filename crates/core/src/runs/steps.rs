@@ -173,10 +173,22 @@ mod tests {
         let (_, plan) = plan(13, 2, 3, 3.0);
         assert_eq!((plan.batches_per_epoch(), plan.updates_per_epoch(), plan.total_steps, plan.epochs), (7, 3, 9, 3));
         assert_eq!(plan.position(0), Position { epoch: 0, micro_batches: vec![0..2, 2..4, 4..6], ends_epoch: false });
-        assert_eq!(plan.position(2), Position { epoch: 0, micro_batches: vec![12..13], ends_epoch: true });
+        let last = plan.position(2);
+        assert_eq!(
+            (last.epoch, last.micro_batches.as_slice(), last.ends_epoch),
+            (0, &[Range { start: 12, end: 13 }][..], true)
+        );
         assert_eq!(plan.position(3), Position { epoch: 1, micro_batches: vec![0..2, 2..4, 4..6], ends_epoch: false });
         // As logged by LLaMA-Factory.
-        let epochs = [0.42857142857142855, 0.8571428571428571, 1.0, 1.4285714285714286, 1.8571428571428572, 2.0, 2.4285714285714284];
+        let epochs = [
+            0.42857142857142855,
+            0.8571428571428571,
+            1.0,
+            1.4285714285714286,
+            1.8571428571428572,
+            2.0,
+            2.4285714285714284,
+        ];
         for (i, epoch) in epochs.into_iter().enumerate() {
             assert_eq!(plan.epoch_after(i as u64 + 1), epoch);
         }
@@ -227,10 +239,19 @@ mod tests {
         let (mut p, plan) = plan(13, 2, 3, 3.0);
         (p.logging_steps, p.save_steps, p.eval_strategy) = (2.0, 4.0, IntervalStrategy::Steps);
         let due: Vec<Due> = (1..=9).map(|step| plan.due(&p, step)).collect();
-        assert_eq!(due.iter().map(|d| d.log).collect::<Vec<_>>(), [false, true, false, true, false, true, false, true, false]);
-        assert_eq!(due.iter().map(|d| d.save).collect::<Vec<_>>(), [false, false, false, true, false, false, false, true, true]);
+        assert_eq!(
+            due.iter().map(|d| d.log).collect::<Vec<_>>(),
+            [false, true, false, true, false, true, false, true, false]
+        );
+        assert_eq!(
+            due.iter().map(|d| d.save).collect::<Vec<_>>(),
+            [false, false, false, true, false, false, false, true, true]
+        );
         // eval_steps is logging_steps where it is not set.
-        assert_eq!(due.iter().map(|d| d.evaluate).collect::<Vec<_>>(), [false, true, false, true, false, true, false, true, true]);
+        assert_eq!(
+            due.iter().map(|d| d.evaluate).collect::<Vec<_>>(),
+            [false, true, false, true, false, true, false, true, true]
+        );
         p.logging_first_step = true;
         assert!(plan.due(&p, 1).log);
         p.save_strategy = IntervalStrategy::No;

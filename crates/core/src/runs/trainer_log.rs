@@ -75,7 +75,11 @@ impl Session {
             eval_loss: report.eval_loss.filter(|x| x.is_finite()),
             lr: report.lr,
             epoch: report.epoch,
-            percentage: if self.total_steps == 0 { 100.0 } else { round(report.step as f64 / self.total_steps as f64 * 100.0, 2) },
+            percentage: if self.total_steps == 0 {
+                100.0
+            } else {
+                round(report.step as f64 / self.total_steps as f64 * 100.0, 2)
+            },
             elapsed_time: timedelta(seconds),
             remaining_time: timedelta(left),
             throughput: tokens
@@ -100,7 +104,11 @@ impl TrainerLog {
     pub fn open(dir: &RunDir, session: Session) -> io::Result<Self> {
         let path = dir.join(RunDir::TRAINER_LOG);
         let kept: String = match std::fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).lines().filter(|line| keeps(line, session.first_step)).map(|line| format!("{line}\n")).collect(),
+            Ok(bytes) => String::from_utf8_lossy(&bytes)
+                .lines()
+                .filter(|line| keeps(line, session.first_step))
+                .map(|line| format!("{line}\n"))
+                .collect(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(e),
         };
@@ -118,8 +126,9 @@ impl TrainerLog {
 
 /// A line of the steps that are not repeated. The closing line of an earlier session has no value and goes, too.
 fn keeps(line: &str, first_step: u64) -> bool {
-    serde_json::from_str::<LogLine>(line)
-        .is_ok_and(|line| line.current_steps <= first_step && first_step > 0 && (line.loss.is_some() || line.eval_loss.is_some()))
+    serde_json::from_str::<LogLine>(line).is_ok_and(|line| {
+        line.current_steps <= first_step && first_step > 0 && (line.loss.is_some() || line.eval_loss.is_some())
+    })
 }
 
 /// `str(timedelta(seconds=int(seconds)))`: `0:01:05`, `1 day, 0:00:00`, `2 days, 3:04:05`.
@@ -158,8 +167,14 @@ mod tests {
     fn lines_equal_those_of_llamafactory_byte_by_byte() {
         for (golden, seconds) in GOLDEN {
             let line: LogLine = serde_json::from_str(golden).unwrap();
-            let report =
-                Report { step: line.current_steps, loss: line.loss, eval_loss: None, lr: line.lr, epoch: line.epoch, total_tokens: line.total_tokens };
+            let report = Report {
+                step: line.current_steps,
+                loss: line.loss,
+                eval_loss: None,
+                lr: line.lr,
+                epoch: line.epoch,
+                total_tokens: line.total_tokens,
+            };
             let session = Session { total_steps: 9, ..Session::default() };
             let ours = session.line(&report, Duration::from_secs_f64(seconds));
             assert_eq!(python_json::line(&ours).unwrap(), golden);
@@ -196,8 +211,11 @@ mod tests {
         text.push_str("{\"current_steps\": 7, \"tot");
         std::fs::write(&path, text).unwrap();
         drop(TrainerLog::open(&dir, Session { first_step: 4, ..session }).unwrap());
-        let steps: Vec<u64> =
-            std::fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str::<LogLine>(line).unwrap().current_steps).collect();
+        let steps: Vec<u64> = std::fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<LogLine>(line).unwrap().current_steps)
+            .collect();
         assert_eq!(steps, [1, 2, 3, 4]);
         drop(TrainerLog::open(&dir, session).unwrap());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");

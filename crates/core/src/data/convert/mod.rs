@@ -1,0 +1,477 @@
+//! `data convert`: captioned pictures in parquet → a folder of pictures and one JSON, as LLaMA-Factory wants them.
+//!
+//! The result is what the MedTrinity tutorial's Python script makes, byte for byte in the JSON, with two differences:
+//! the stored picture files are copied as they are (the script decodes and encodes them again, with loss), and a file
+//! is called after what it is (`.png` for a PNG). Layout under `out`:
+//! ```text
+//! dataset_info.json                     one entry written or replaced, all others kept
+//! mllm_data/<id>.jpg …                  pictures
+//! mllm_data/mllm_data.json              [{"messages": […], "images": ["mllm_data/<id>.jpg"]}, …]
+//! mllm_data/mllm_data.problems.jsonl    rows that were left out, with the reason; only if there are any
+//! mllm_data/.mllm_data.journal          what a second run needs to go on, or to see that all is done
+//! ```
+//! Rows are written while they are read. [`journal`] says how an interrupted conversion goes on; its result is the
+//! one an uninterrupted run would have made.
+
+mod journal;
+mod names;
+mod output;
+
+use super::cells::ImageCell;
+use super::dataset::{CaptionChoice, caption_columns};
+use super::dataset_info::{DatasetInfo, FILE_NAME};
+use super::layout::CaptionColumns;
+use super::parquet::{ParquetRow, ParquetTable};
+use super::problem::{Fault, Problem, kind};
+use super::{ImageRef, MAX_IMAGE_BYTES, OnBad, layout, picture};
+use crate::fs::{safe_file_name, sync_dir, write_atomic};
+use anyhow::{Context, anyhow, bail};
+use journal::Journal;
+use names::Names;
+use output::Growing;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The tutorial's names.
+pub const DEFAULT_NAME: &str = "mllm_med";
+pub const DEFAULT_FOLDER: &str = "mllm_data";
+
+/// How often the journal is written: what a killed conversion does twice.
+const CHECKPOINT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One list, as the tutorial writes it.
+    #[default]
+    Json,
+    /// One row a line.
+    Jsonl,
+}
+
+/// What to convert, and how.
+#[derive(Debug, Clone)]
+pub struct ConvertOptions {
+    /// Parquet files, in order (see [`super::table::parquet_files`]).
+    pub sources: Vec<PathBuf>,
+    /// The future `dataset_dir`.
+    pub out: PathBuf,
+    /// Key in dataset_info.json.
+    pub name: String,
+    /// Folder inside `out` for the pictures and the JSON.
+    pub folder: String,
+    pub format: Format,
+    /// Columns, and the questions: row *i* of the source (from 0) is asked question *i* modulo their number.
+    pub columns: CaptionChoice,
+    /// Where pictures lie that the parquet only names; default: beside the parquet file.
+    pub media_dir: Option<PathBuf>,
+    pub on_bad: OnBad,
+    /// Decode every picture completely; without it, format, size and end of file are checked, and PNG checksums.
+    pub decode: bool,
+    /// Only the first rows.
+    pub max_rows: Option<usize>,
+    /// Replace what is there.
+    pub overwrite: bool,
+}
+
+/// The closing summary.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ConvertReport {
+    pub name: String,
+    /// Rows of the source.
+    pub rows: usize,
+    pub written: usize,
+    pub skipped: usize,
+    pub problems: BTreeMap<String, usize>,
+    pub repeated_ids: usize,
+    pub image_bytes: u64,
+    /// Rows an earlier run had done.
+    pub continued_at: usize,
+    /// Nothing was to be done any more.
+    pub already_done: bool,
+    pub json: PathBuf,
+    pub dataset_info: PathBuf,
+    pub problems_file: Option<PathBuf>,
+}
+
+/// Why a conversion stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// [`OnBad::Refuse`]: the first bad row.
+    #[error("{0}; conversion stopped here, what is done is kept: run again with --on-bad skip to leave such rows out")]
+    BadRow(Box<Problem>),
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// The places of one conversion.
+struct Places {
+    folder: PathBuf,
+    json: PathBuf,
+    json_partial: PathBuf,
+    problems: PathBuf,
+    problems_partial: PathBuf,
+    journal: PathBuf,
+    info: PathBuf,
+    /// `file_name` of the dataset_info.json entry.
+    file_name: String,
+}
+
+impl Places {
+    fn new(o: &ConvertOptions) -> anyhow::Result<Self> {
+        for (what, name) in [("--name", &o.name), ("--folder", &o.folder)] {
+            if name.is_empty() || safe_file_name(name) != *name || name.contains(',') {
+                bail!("{what} \"{name}\": use letters, digits, '.', '_' and '-' only, not beginning with a dot");
+            }
+        }
+        let folder = o.out.join(&o.folder);
+        let extension = if o.format == Format::Json { "json" } else { "jsonl" };
+        let file = format!("{}.{extension}", o.folder);
+        Ok(Self {
+            json: folder.join(&file),
+            json_partial: folder.join(format!("{file}.partial")),
+            problems: folder.join(format!("{}.problems.jsonl", o.folder)),
+            problems_partial: folder.join(format!("{}.problems.jsonl.partial", o.folder)),
+            journal: folder.join(format!(".{}.journal", o.folder)),
+            info: o.out.join(FILE_NAME),
+            file_name: format!("{}/{file}", o.folder),
+            folder,
+        })
+    }
+}
+
+/// Converts. `progress(rows done, rows in all)` after each row.
+pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<ConvertReport, ConvertError> {
+    let table = ParquetTable::open(&o.sources)?;
+    let columns = caption_columns(&table, &o.columns)?;
+    let image_column = columns.image.clone().ok_or_else(|| anyhow!("no picture column"))?;
+    let fingerprint = fingerprint(o, &table, &columns)?;
+    let rows = o.max_rows.map_or(table.len(), |max| max.min(table.len()));
+    let wanted: Vec<&str> = columns.id.iter().chain([&columns.caption]).map(String::as_str).collect();
+    let table = Arc::new(table.with_columns(&wanted, Some(&image_column)));
+    // Names depend on ids alone, so that they can be found again without reading pictures.
+    let ids = table.reopened(&columns.id.iter().map(String::as_str).collect::<Vec<_>>());
+    let places = Places::new(o)?;
+    let mut info = read_info(&places.info)?;
+    std::fs::create_dir_all(&places.folder).with_context(|| format!("making folder {}", places.folder.display()))?;
+    let _lock = lock(&places.folder)?;
+
+    let mut journal = match Journal::load(&places.journal).or_else(|e| if o.overwrite { Ok(None) } else { Err(e) })? {
+        Some(journal) if journal.fingerprint == fingerprint => journal,
+        Some(_) if !o.overwrite => {
+            return Err(anyhow!("{} holds another conversion (other source, questions or options); choose another --folder or --name, or replace it with --overwrite", places.folder.display()).into());
+        }
+        None if !o.overwrite && !is_empty(&places.folder)? => {
+            return Err(anyhow!("{} is not empty and was not made by `data convert`; choose another --folder or --out, or use --overwrite", places.folder.display()).into());
+        }
+        _ => Journal::new(fingerprint),
+    };
+    let foreign = info.get(&o.name).is_some_and(|entry| entry.get("file_name").and_then(Value::as_str) != Some(places.file_name.as_str()));
+    if foreign && !o.overwrite {
+        return Err(anyhow!("{} has an entry \"{}\" for other data; choose another --name, or replace it with --overwrite", places.info.display(), o.name).into());
+    }
+
+    let already_done = journal.finished && places.json.metadata().is_ok_and(|meta| meta.len() == journal.json_bytes);
+    let mut continued_at = 0;
+    let mut names = Names::default();
+    if already_done {
+        continued_at = rows;
+        replay_names(&ids, &columns, rows, &mut names);
+    } else {
+        let (json, problems);
+        (json, problems, journal) = reopen(&places, journal)?;
+        continued_at = journal.next_row.max(continued_at);
+        enough_space(&table, rows, continued_at, &places.folder)?;
+        // Written before the first picture, so that the folder is ours from then on.
+        journal.store(&places.journal)?;
+        replay_names(&ids, &columns, continued_at, &mut names);
+        let run = Run { o, table: &table, ids: &ids, columns: &columns, image_column: &image_column, places: &places, journal, json, problems };
+        journal = run.rows(rows, &mut names, progress)?;
+    }
+    let report = ConvertReport {
+        name: o.name.clone(),
+        rows,
+        written: journal.counts.written,
+        skipped: journal.counts.problems.values().sum(),
+        problems: journal.counts.problems.clone(),
+        repeated_ids: names.repeated,
+        image_bytes: journal.counts.image_bytes,
+        continued_at,
+        already_done,
+        json: places.json.clone(),
+        dataset_info: places.info.clone(),
+        problems_file: (!journal.counts.problems.is_empty()).then(|| places.problems.clone()),
+    };
+    // Read again: conversions into the same `out` may have added entries meanwhile.
+    info = read_info(&places.info)?;
+    info.insert(o.name.clone(), entry(&places.file_name));
+    let text = super::py_json::dumps_indented(&info, 2).map_err(anyhow::Error::from)?;
+    write_atomic(&places.info, &text).map_err(anyhow::Error::from)?;
+    Ok(report)
+}
+
+/// A conversion at work.
+struct Run<'a> {
+    o: &'a ConvertOptions,
+    table: &'a Arc<ParquetTable>,
+    ids: &'a ParquetTable,
+    columns: &'a CaptionColumns,
+    image_column: &'a str,
+    places: &'a Places,
+    journal: Journal,
+    json: Growing,
+    problems: Growing,
+}
+
+/// A row that can be written.
+struct Good {
+    caption: String,
+    extension: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Run<'_> {
+    /// Writes all rows from the journal's place on and makes the result whole.
+    fn rows(mut self, rows: usize, names: &mut Names, progress: &mut dyn FnMut(usize, usize)) -> Result<Journal, ConvertError> {
+        let mut last = Instant::now();
+        for row in self.journal.next_row..rows {
+            let read = self.table.row(row);
+            // Bad rows take their name as well: which rows are good depends on options, names must not.
+            let stem = match &read {
+                Ok(read) => names.claim(&id(Some(read), self.columns, row)),
+                Err(_) => names.claim(&id(self.ids.row(row).ok().as_ref(), self.columns, row)),
+            };
+            match read.and_then(|read| self.good(row, &read)) {
+                Ok(good) => self.write(row, &stem, &good)?,
+                Err(fault) => {
+                    let problem = fault.at(row, self.table.origin(row));
+                    if self.o.on_bad == OnBad::Refuse {
+                        self.checkpoint(row)?;
+                        return Err(ConvertError::BadRow(Box::new(problem)));
+                    }
+                    let mut line = serde_json::to_vec(&problem).map_err(anyhow::Error::from)?;
+                    line.push(b'\n');
+                    self.problems.write(&line)?;
+                    *self.journal.counts.problems.entry(problem.kind.to_owned()).or_default() += 1;
+                }
+            }
+            progress(row + 1, rows);
+            if last.elapsed() >= CHECKPOINT {
+                self.checkpoint(row + 1)?;
+                last = Instant::now();
+            }
+        }
+        Ok(self.finish(rows)?)
+    }
+
+    fn good(&self, row: usize, read: &ParquetRow) -> Result<Good, Fault> {
+        let caption = match read.json(&self.columns.caption)? {
+            Value::String(caption) if !caption.trim().is_empty() => caption,
+            Value::String(_) | Value::Null => {
+                return Err(Fault::new(kind::EMPTY_CAPTION, format!("the caption (column \"{}\") is empty", self.columns.caption)));
+            }
+            other => return Err(Fault::new(kind::BAD_TYPE, format!("the caption (column \"{}\") is {}, not a text", self.columns.caption, layout::type_name(&other)))),
+        };
+        if caption.contains(layout::IMAGE_MARK) {
+            return Err(Fault::new(kind::IMAGE_COUNT, format!("the caption holds {}, which would stand for a second picture", layout::IMAGE_MARK)));
+        }
+        if let Some(column) = &self.columns.id {
+            read.json(column)?;
+        }
+        let cells = self.table.image_cells(read, self.image_column)?;
+        let image = match cells.as_slice() {
+            [ImageCell::Stored(nth)] => ImageRef::Stored { table: Arc::clone(self.table), row, nth: *nth },
+            [ImageCell::Path(path)] => {
+                let beside = self.table.folder(row);
+                let media_dir = self.o.media_dir.as_deref().or(beside).unwrap_or(Path::new("."));
+                ImageRef::resolve(path, media_dir, beside)?
+            }
+            [] | [ImageCell::Empty] => return Err(Fault::new(kind::IMAGE_MISSING, "the row has neither the picture's bytes nor its path")),
+            several => return Err(Fault::new(kind::IMAGE_COUNT, format!("{} pictures in one row; a caption needs exactly one", several.len()))),
+        };
+        let bytes = image.load()?.into_owned();
+        if bytes.len() as u64 > MAX_IMAGE_BYTES {
+            return Err(Fault::new(kind::IMAGE_TOO_LARGE, format!("{} bytes; pictures above {MAX_IMAGE_BYTES} bytes are refused", bytes.len())));
+        }
+        let found = picture::look(&bytes)?;
+        if self.o.decode {
+            crate::vision::check(&bytes).map_err(|e| Fault::new(e.kind(), e.to_string()))?;
+        }
+        Ok(Good { caption, extension: picture::extension(found.format), bytes })
+    }
+
+    fn write(&mut self, row: usize, stem: &str, good: &Good) -> anyhow::Result<()> {
+        let name = format!("{stem}.{}", good.extension);
+        output::write_picture(&self.places.folder.join(&name), &good.bytes)?;
+        let question = format!("{}{}", layout::IMAGE_MARK, self.columns.question(row));
+        let image = format!("{}/{name}", self.o.folder);
+        let first = self.journal.counts.written == 0;
+        output::write_sample(&mut self.json, self.o.format, first, &question, &good.caption, &image)?;
+        self.journal.counts.written += 1;
+        self.journal.counts.image_bytes += good.bytes.len() as u64;
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, next_row: usize) -> anyhow::Result<()> {
+        self.json.flush()?;
+        self.problems.flush()?;
+        self.journal.next_row = next_row;
+        self.journal.json_bytes = self.json.bytes;
+        self.journal.problem_bytes = self.problems.bytes;
+        self.journal.store(&self.places.journal)
+    }
+
+    fn finish(mut self, rows: usize) -> anyhow::Result<Journal> {
+        self.checkpoint(rows)?;
+        output::write_end(&mut self.json, self.o.format, self.journal.counts.written == 0)?;
+        self.journal.json_bytes = self.json.bytes;
+        self.journal.finished = true;
+        // One sync for all pictures, before the JSON that names them appears.
+        sync_file_system(&self.places.folder)?;
+        if self.journal.counts.problems.is_empty() {
+            remove_if_there(&self.problems.path)?;
+            remove_if_there(&self.places.problems)?;
+        } else {
+            self.problems.publish(&self.places.problems)?;
+        }
+        self.json.publish(&self.places.json)?;
+        self.journal.store(&self.places.journal)?;
+        sync_dir(&self.places.folder).with_context(|| format!("syncing {}", self.places.folder.display()))?;
+        Ok(self.journal)
+    }
+}
+
+/// The partial files at the journal's place; from the beginning if they are not what the journal says (then pictures
+/// that are there are compared, not written again).
+fn reopen(places: &Places, journal: Journal) -> anyhow::Result<(Growing, Growing, Journal)> {
+    if journal.next_row > 0 && journal.same_boot() && !journal.finished && places.json_partial.exists() {
+        let json = Growing::resume(&places.json_partial, journal.json_bytes)?;
+        let problems = Growing::resume(&places.problems_partial, journal.problem_bytes)?;
+        if let (Some(json), Some(problems)) = (json, problems) {
+            return Ok((json, problems, journal));
+        }
+    }
+    remove_if_there(&places.json_partial)?;
+    remove_if_there(&places.problems_partial)?;
+    let fresh = |path| Growing::resume(path, 0)?.ok_or_else(|| anyhow!("{}: cannot be begun", path.display()));
+    Ok((fresh(&places.json_partial)?, fresh(&places.problems_partial)?, Journal::new(journal.fingerprint)))
+}
+
+/// The id of a row as text; rows without one are called by their number.
+fn id(row: Option<&ParquetRow>, columns: &CaptionColumns, number: usize) -> String {
+    let cell = columns.id.as_ref().zip(row).and_then(|(column, row)| row.json(column).ok());
+    match cell {
+        Some(Value::String(id)) => id,
+        Some(Value::Number(id)) => id.to_string(),
+        _ => format!("row-{:08}", number + 1),
+    }
+}
+
+/// Brings `names` to where an uninterrupted run would be before row `rows`.
+fn replay_names(ids: &ParquetTable, columns: &CaptionColumns, rows: usize, names: &mut Names) {
+    for row in 0..rows {
+        names.claim(&id(ids.row(row).ok().as_ref(), columns, row));
+    }
+}
+
+fn fingerprint(o: &ConvertOptions, table: &ParquetTable, columns: &CaptionColumns) -> anyhow::Result<Value> {
+    let sources = table.shards().map(|(path, rows, _, bytes)| {
+        let name = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let changed = path.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        Ok(json!({"path": name, "rows": rows, "bytes": bytes, "changed_ns": changed}))
+    });
+    Ok(json!({
+        "sources": sources.collect::<std::io::Result<Vec<_>>>()?,
+        "image": columns.image, "id": columns.id, "caption": columns.caption, "questions": columns.questions,
+        "media_dir": o.media_dir, "format": o.format, "folder": o.folder, "decode": o.decode, "max_rows": o.max_rows,
+    }))
+}
+
+/// The entry that the tutorial adds by hand.
+fn entry(file_name: &str) -> Value {
+    json!({
+        "file_name": file_name,
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "images": "images"},
+        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+    })
+}
+
+fn read_info(path: &Path) -> anyhow::Result<Map<String, Value>> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+        Ok(bytes) => Ok(DatasetInfo::parse(path, &bytes)?.into_entries()),
+    }
+}
+
+fn is_empty(folder: &Path) -> anyhow::Result<bool> {
+    Ok(std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?.next().is_none())
+}
+
+fn remove_if_there(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).with_context(|| format!("removing {}", path.display())),
+        _ => Ok(()),
+    }
+}
+
+/// One conversion a folder. The lock lies on the folder itself and ends with the process, however it ends.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let dir = File::open(folder).with_context(|| format!("opening folder {}", folder.display()))?;
+    // SAFETY: flock on a descriptor that is open; it touches no memory.
+    if unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        let e = std::io::Error::last_os_error();
+        if e.kind() == std::io::ErrorKind::WouldBlock {
+            bail!("another conversion is writing into {}; wait for it, or choose another --folder", folder.display());
+        }
+        // Some network file systems know no locks: go on without.
+    }
+    Ok(dir)
+}
+
+/// Pictures take about as much room in the folder as in the parquet files.
+fn enough_space(table: &ParquetTable, rows: usize, done: usize, folder: &Path) -> anyhow::Result<()> {
+    let stored: u64 = table.shards().map(|(.., bytes)| bytes).sum();
+    let needed = (stored as f64 * rows.saturating_sub(done) as f64 / table.len().max(1) as f64) as u64;
+    if let Some(free) = free_bytes(folder)
+        && free < needed
+    {
+        bail!("{} has {} MB free, but the pictures need about {} MB; make room, or convert a part with --max-samples", folder.display(), free >> 20, needed >> 20);
+    }
+    Ok(())
+}
+
+fn free_bytes(folder: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: `path` is NUL-terminated and `stat` is plain data that the call fills.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then_some(stat)?
+    };
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Puts the pictures on the disk, all at once: a sync for each would take longer than the conversion.
+#[cfg(target_os = "linux")]
+fn sync_file_system(folder: &Path) -> anyhow::Result<()> {
+    let dir = File::open(folder)?;
+    // SAFETY: syncfs on a descriptor that is open; it touches no memory.
+    if unsafe { libc::syncfs(dir.as_raw_fd()) } != 0 {
+        return Err(std::io::Error::last_os_error()).with_context(|| format!("writing {} to the disk", folder.display()));
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_folder: &Path) -> anyhow::Result<()> {
+    // SAFETY: sync takes no arguments and touches no memory.
+    unsafe { libc::sync() };
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! `lightbox data check`
+
+use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
+use crate::cli::progress::Progress;
+use crate::cli::table::table;
+use crate::cli::{Exit, Failure};
+use clap::Args;
+use lightbox_core::data::{CheckReport, check};
+use lightbox_core::safe_text::clean_line;
+use std::io::Write;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    range: RangeArgs,
+    /// Model folder: also check that every sample fits into cutoff_len
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    encode: EncodeOptionArgs,
+    /// List at most N problems (all are counted)
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    show: usize,
+    /// One JSON object with all problems
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
+    let dataset = args.source.open()?;
+    let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
+    let encoder = model.as_ref().map(|model| model.encoder());
+    let mut progress = Progress::new("checking");
+    let report = check(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |done, total| progress.set(done, total));
+    let seconds = progress.finish();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        human(&mut out, &report, &args, seconds)?;
+    }
+    Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::Data })
+}
+
+fn human(out: &mut impl Write, report: &CheckReport, args: &CheckArgs, seconds: f64) -> std::io::Result<()> {
+    writeln!(out, "{} samples and {} pictures read in {seconds:.1} s: {} samples are good, {} are not", report.samples, report.pictures, report.good, report.samples - report.good)?;
+    if report.problems.is_empty() {
+        return match args.model {
+            Some(_) => writeln!(out, "Nothing is wrong, and every sample fits into {} tokens.", args.encode.cutoff_len),
+            None => writeln!(out, "Nothing is wrong. With --model DIR it is also checked that every sample fits into cutoff_len."),
+        };
+    }
+    let kinds: Vec<Vec<String>> = report.by_kind.iter().map(|(kind, n)| vec![(*kind).to_owned(), n.to_string()]).collect();
+    write!(out, "\n{}\n", table(&["problem", "count#"], &kinds))?;
+    for problem in report.problems.iter().take(args.show) {
+        writeln!(out, "sample {}, {}", problem.index, clean_line(&problem.to_string(), 400))?;
+    }
+    if report.problems.len() > args.show {
+        writeln!(out, "… and {} more; --show {} lists them all, --json as JSON", report.problems.len() - args.show, report.problems.len())?;
+    }
+    writeln!(out, "\nMend these, or train with `on_bad_sample: skip`, which leaves them out and says so.")
+}

@@ -1,0 +1,46 @@
+//! `lightbox data …`: what a data set holds, whether it is sound, what the model will see of it; and conversion.
+//! The options that several of these commands share are in [`options`].
+
+mod check;
+mod convert;
+mod encode;
+mod list;
+mod options;
+mod show;
+mod stats;
+
+use super::{Exit, Failure};
+use clap::{Args, Subcommand};
+
+#[derive(Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    command: DataCommand,
+}
+
+#[derive(Subcommand)]
+enum DataCommand {
+    /// List the data sets of a dataset_info.json, or the files of one data set
+    List(list::ListArgs),
+    /// Show one sample: its turns and its pictures
+    Show(show::ShowArgs),
+    /// Read everything strictly and report what is wrong (exit code 11 if anything is)
+    Check(check::CheckArgs),
+    /// Token lengths, picture sizes, turns
+    Stats(stats::StatsArgs),
+    /// Token ids and labels of every sample, as training sees them
+    Encode(encode::EncodeArgs),
+    /// Turn captioned pictures in parquet into a LLaMA-Factory data set
+    Convert(convert::ConvertArgs),
+}
+
+pub fn run(args: DataArgs) -> Result<Exit, Failure> {
+    match args.command {
+        DataCommand::List(args) => list::run(args),
+        DataCommand::Show(args) => show::run(args),
+        DataCommand::Check(args) => check::run(args),
+        DataCommand::Stats(args) => stats::run(args),
+        DataCommand::Encode(args) => encode::run(args),
+        DataCommand::Convert(args) => convert::run(args),
+    }
+}

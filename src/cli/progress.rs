@@ -1,0 +1,48 @@
+//! Progress on standard error: a bar on a terminal, else a line every few seconds (nothing for quick work), so that
+//! logs stay short.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+pub struct Progress {
+    what: &'static str,
+    start: Instant,
+    bar: Option<ProgressBar>,
+    last: Instant,
+}
+
+impl Progress {
+    pub fn new(what: &'static str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            // The template is a constant; were it wrong, the default style would do.
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} · {per_sec} · {eta} left") {
+                bar.set_style(style);
+            }
+            bar.with_message(what)
+        });
+        Self { what, start: Instant::now(), bar, last: Instant::now() }
+    }
+
+    pub fn set(&mut self, done: usize, total: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        } else if self.last.elapsed() >= LINE_EVERY {
+            self.last = Instant::now();
+            let seconds = self.start.elapsed().as_secs_f64();
+            eprintln!("{}: {done}/{total}, {:.0} s, {:.0} a second", self.what, seconds, done as f64 / seconds);
+        }
+    }
+
+    /// Removes the bar; seconds since the start.
+    pub fn finish(self) -> f64 {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.start.elapsed().as_secs_f64()
+    }
+}
