@@ -85,7 +85,7 @@ if [ $kind = cuda ]; then
 else
     # libtorch_cpu.so of PyPI's wheel is linked with cudart and CUPTI: cuda-toolkit 13.0.2, as the wheel's metadata says.
     pip install 'cuda-toolkit[cudart,cupti]==13.0.2' && pip install --no-deps "torch==$version"
-fi || fail "torch $version could not be installed (pip's reason stands above); with a network, or Python 3.10 to 3.14, repeat the command, or set LIBTORCH to a libtorch $version."
+fi || fail "pip could not install torch $version (its reason stands above); check the network and that python3 is 3.10 to 3.14, then repeat the command, or set LIBTORCH to a libtorch $version."
 torch=$(torch_of .libtorch/bin/python)
 # The CUDA half without its libraries can never be loaded: half a gigabyte for nothing.
 [ $kind = cuda ] || rm -f "$torch"/lib/libtorch_cuda*.so "$torch"/lib/libtorch_nvshmem.so

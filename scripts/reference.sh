@@ -14,7 +14,7 @@ rm -rf .reference
 python3 -m venv .reference
 .reference/bin/python -m pip --disable-pip-version-check --no-cache-dir --retries 5 install --progress-bar off --quiet \
     -r scripts/reference-requirements.txt || {
-    echo "lightbox: .reference/ could not be filled (pip's reason stands above); with a network, Python 3.10 to 3.14 and 8 GB of disk, repeat the command." >&2
+    echo "lightbox: pip could not fill .reference/ (its reason stands above); check the network, 8 GB of disk and that python3 is 3.10 to 3.14, then repeat the command." >&2
     exit 1
 }
 date >.reference/complete
