@@ -7,3 +7,4 @@ mod golden;
 mod llamafactory;
 mod lora;
 mod peft;
+mod training;
