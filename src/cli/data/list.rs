@@ -69,7 +69,7 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
         }
     }
     if let Some(line) = lines.iter().find(|line| line.info.is_some()) {
-        writeln!(out, "\nNext: lightbox data show {} --dataset-dir {}", clean(&line.name), clean(&args.source.dataset_dir.display().to_string()))?;
+        writeln!(out, "\nNext: lightbox data show {}", args.source.again(&line.name))?;
     }
     Ok(Exit::Ok)
 }

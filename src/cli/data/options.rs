@@ -4,6 +4,7 @@ use crate::cli::{Exit, Failure, OrExit};
 use clap::{Args, ValueEnum};
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{CaptionChoice, Dataset, DatasetOptions, Encoder, OnBad, caption_columns, parquet::ParquetTable};
+use lightbox_core::safe_text::clean;
 use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use std::ops::Range;
@@ -79,6 +80,12 @@ impl SourceArgs {
             max_samples: self.max_samples,
             seed: self.seed,
         }
+    }
+
+    /// The words that name data set `name` again, for "Next: …" lines.
+    pub fn again(&self, name: &str) -> String {
+        let dir = if std::path::Path::new(name).exists() { String::new() } else { format!(" --dataset-dir {}", self.dataset_dir.display()) };
+        clean(&format!("{name}{dir}"))
     }
 
     pub fn open(&self) -> Result<Dataset, Failure> {

@@ -42,7 +42,7 @@ pub const DEFAULT_NAME: &str = "mllm_med";
 pub const DEFAULT_FOLDER: &str = "mllm_data";
 
 /// How often the journal is written: what a killed conversion does twice.
-const CHECKPOINT: Duration = Duration::from_millis(500);
+const CHECKPOINT: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -210,7 +210,8 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
     // Read again: conversions into the same `out` may have added entries meanwhile.
     info = read_info(&places.info)?;
     info.insert(o.name.clone(), entry(&places.file_name));
-    let text = super::py_json::dumps_indented(&info, 2).map_err(anyhow::Error::from)?;
+    let mut text = super::py_json::dumps_indented(&info, 2).map_err(anyhow::Error::from)?;
+    text.push(b'\n');
     write_atomic(&places.info, &text).map_err(anyhow::Error::from)?;
     Ok(report)
 }
