@@ -10,6 +10,7 @@ use super::ImageProcessor;
 
 impl Default for ImageProcessor {
     /// The values of every published Qwen2-VL checkpoint.
+    #[expect(clippy::excessive_precision, reason = "the digits as published")]
     fn default() -> Self {
         Self {
             min_pixels: 56 * 56,
@@ -38,7 +39,9 @@ impl ImageProcessor {
         let nested = model_dir.join("processor_config.json");
         if let Some(mut fields) = read_object(&nested)? {
             match fields.remove("image_processor") {
-                Some(Value::Object(section)) => return parse(&section).with_context(|| format!("{}: image_processor", nested.display())),
+                Some(Value::Object(section)) => {
+                    return parse(&section).with_context(|| format!("{}: image_processor", nested.display()));
+                }
                 None | Some(Value::Null) if !describes_images(&fields) => {} // an old one, of the processor only
                 None | Some(Value::Null) => return parse(&fields).with_context(|| nested.display().to_string()),
                 Some(_) => bail!("{}: image_processor is not an object", nested.display()),
@@ -133,4 +136,89 @@ fn channels(fields: &Map<String, Value>, key: &str) -> Result<Option<[f32; 3]>> 
         value.as_array().map(|list| list.iter().filter_map(Value::as_f64).map(|v| v as f32).collect());
     let triple = numbers.and_then(|numbers| <[f32; 3]>::try_from(numbers).ok());
     Ok(Some(triple.with_context(|| format!("{key} is {value}; three numbers are needed"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_files(files: &[(&str, &str)]) -> Result<ImageProcessor> {
+        let dir = tempfile::tempdir()?;
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text)?;
+        }
+        ImageProcessor::from_dir(dir.path())
+    }
+
+    fn limits(files: &[(&str, &str)]) -> (u64, u64) {
+        let processor = from_files(files).unwrap();
+        (processor.min_pixels, processor.max_pixels)
+    }
+
+    const FLAT: &str = "preprocessor_config.json";
+    const NESTED: &str = "processor_config.json";
+
+    #[test]
+    fn every_layout_of_the_limits_is_read() {
+        assert_eq!(limits(&[(FLAT, r#"{"min_pixels": 3136, "max_pixels": 50176}"#)]), (3136, 50176));
+        assert_eq!(limits(&[(FLAT, r#"{"size": {"min_pixels": 3136, "max_pixels": 50176}}"#)]), (3136, 50176));
+        assert_eq!(limits(&[(FLAT, r#"{"size": {"shortest_edge": 3136, "longest_edge": 50176}}"#)]), (3136, 50176));
+        assert_eq!(limits(&[(NESTED, r#"{"min_pixels": 3136, "max_pixels": 50176}"#)]), (3136, 50176));
+        // The top wins over `size`, as in transformers.
+        let both = r#"{"max_pixels": 60000, "size": {"shortest_edge": 4000, "longest_edge": 50176}}"#;
+        assert_eq!(limits(&[(FLAT, both)]), (4000, 60000));
+    }
+
+    #[test]
+    fn a_folder_saved_by_transformers_5_is_read() {
+        let nested = r#"{"image_processor": {"data_format": "channels_first", "do_convert_rgb": true, "do_normalize": true,
+            "do_rescale": true, "do_resize": true, "image_mean": [0.48145466, 0.4578275, 0.40821073],
+            "image_processor_type": "Qwen2VLImageProcessor", "image_std": [0.26862954, 0.26130258, 0.27577711], "merge_size": 2,
+            "patch_size": 14, "resample": 3, "rescale_factor": 0.00392156862745098,
+            "size": {"longest_edge": 50176, "shortest_edge": 3136}, "temporal_patch_size": 2},
+            "processor_class": "Qwen2VLProcessor", "video_processor": {"size": {"longest_edge": 1, "shortest_edge": 1}}}"#;
+        let expected = ImageProcessor { max_pixels: 50176, ..ImageProcessor::default() };
+        assert_eq!(from_files(&[(NESTED, nested)]).unwrap(), expected);
+        // It wins over an older file beside it.
+        assert_eq!(from_files(&[(NESTED, nested), (FLAT, r#"{"max_pixels": 99999}"#)]).unwrap(), expected);
+        // A processor_config.json that says nothing of pictures leaves the word to the other file.
+        let old = r#"{"processor_class": "Qwen2VLProcessor"}"#;
+        assert_eq!(limits(&[(NESTED, old), (FLAT, r#"{"max_pixels": 99999}"#)]), (3136, 99999));
+    }
+
+    #[test]
+    fn what_is_missing_has_the_published_values() {
+        assert_eq!(from_files(&[]).unwrap(), ImageProcessor::default());
+        assert_eq!(from_files(&[(FLAT, r#"{"max_pixels": null}"#)]).unwrap(), ImageProcessor::default());
+        assert_eq!(limits(&[]), (3136, 12_845_056));
+    }
+
+    #[test]
+    fn other_mean_and_std_are_used() {
+        let own = from_files(&[(FLAT, r#"{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 1]}"#)]).unwrap();
+        assert_eq!((own.mean, own.std), ([0.5; 3], [0.25, 0.25, 1.0]));
+    }
+
+    #[test]
+    fn unsupported_values_are_refused_with_file_and_key() {
+        let cases = [
+            (r#"{"patch_size": 16}"#, "patch_size is 16; only 14"),
+            (r#"{"merge_size": "2"}"#, "merge_size is \"2\""),
+            (r#"{"temporal_patch_size": 1}"#, "temporal_patch_size is 1"),
+            (r#"{"do_rescale": false}"#, "do_rescale is false"),
+            (r#"{"resample": 2}"#, "resample is 2"),
+            (r#"{"rescale_factor": 1}"#, "rescale_factor"),
+            (r#"{"max_pixels": -1}"#, "max_pixels is -1"),
+            (r#"{"max_pixels": 100}"#, "min_pixels (3136) is larger than max_pixels (100)"),
+            (r#"{"image_mean": [0.5]}"#, "image_mean is [0.5]"),
+            (r#"{"image_std": [0, 1, 1]}"#, "image_std"),
+            (r#"{"image_processor_type": "CLIPImageProcessor"}"#, "\"CLIPImageProcessor\"; only Qwen2-VL's"),
+            ("[]", "not a JSON object"),
+            ("{", "not a JSON object"),
+        ];
+        for (text, expected) in cases {
+            let error = format!("{:#}", from_files(&[(FLAT, text)]).unwrap_err());
+            assert!(error.contains(FLAT) && error.contains(expected), "{text}: {error}");
+        }
+    }
 }

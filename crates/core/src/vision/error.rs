@@ -6,13 +6,15 @@ use super::decode::Format;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// The file ends before the picture does. PIL refuses these too, while many viewers show a grey lower part.
-    #[error("{format} file ends before the picture is complete ({detail}); fetch the file again or leave the sample out")]
+    #[error(
+        "{format} file ends before the picture is complete ({detail}); fetch the file again or leave the sample out"
+    )]
     Truncated { format: Format, detail: String },
     /// Beyond [`super::MAX_SIDE`], [`super::MAX_PIXELS`] or [`super::MAX_BYTES`]; found from the header, nothing was decoded.
     #[error("{width}x{height} pixels is too large: {limit}; scale the picture down before using it")]
     TooLarge { width: u64, height: u64, limit: String },
-    /// Not a picture, or of a kind that is not supported.
-    #[error("{0}; convert the picture to PNG or JPEG")]
+    /// Not a picture, or of a kind that is not supported; a whole sentence with what to do.
+    #[error("{0}")]
     Format(String),
     /// Known format, damaged content.
     #[error("damaged {format} file: {detail}; fetch the file again or leave the sample out")]
@@ -32,6 +34,10 @@ impl ImageError {
             Self::Broken { .. } => "image_broken",
             Self::Ratio { .. } => "image_ratio",
         }
+    }
+
+    pub(super) fn unsupported(what: impl std::fmt::Display) -> Self {
+        Self::Format(format!("{what} is not supported; convert the picture to PNG or JPEG"))
     }
 
     pub(super) fn truncated(format: Format, detail: impl ToString) -> Self {
@@ -54,7 +60,7 @@ impl ImageError {
         use image::ImageError as E;
         match error {
             E::IoError(e) => Self::from_io(format, &e),
-            E::Unsupported(e) => Self::Format(format!("{format} file of an unsupported kind ({e})")),
+            E::Unsupported(e) => Self::unsupported(format_args!("this kind of {format} file ({e})")),
             e => Self::broken(format, e),
         }
     }

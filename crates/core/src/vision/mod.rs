@@ -82,7 +82,7 @@ impl ImageProcessor {
     pub fn process(&self, file: &[u8], budget: Option<PixelBudget>) -> Result<Patches, ImageError> {
         let info = inspect(file)?;
         let route = Route::new(self, info.size(), budget)?;
-        let image = follow(decode::decode(file)?, &route.own_mode, &route.rgb);
+        let image = follow(decode::decode(file, &info)?, &route.own_mode, &route.rgb);
         Ok(patchify::patchify(self, &image.resize(route.patches, Weights::Torch)))
     }
 
@@ -97,10 +97,10 @@ impl ImageProcessor {
 
     /// LLaMA-Factory's invented picture for batches without one: 64x64, white.
     pub fn white(&self) -> Patches {
-        let side = self.patch_size * self.merge_size;
-        // smart_resize of 64x64, whose pixels stay white whatever the resampler.
-        let size = Size { width: 64, height: 64 };
-        let size = smart_resize(size, side, self.min_pixels, self.max_pixels).unwrap_or(size);
+        let square = Size { width: 64, height: 64 };
+        let factor = self.patch_size * self.merge_size;
+        // White stays white whatever the resampler, so only the size matters. A square never fails for its shape.
+        let size = smart_resize(square, factor, self.min_pixels, self.max_pixels).unwrap_or(square);
         let data = vec![255; size.pixels() as usize * 3];
         patchify::patchify(self, &Rgb8 { width: size.width, height: size.height, data })
     }
@@ -116,7 +116,7 @@ pub fn decode_rgb(file: &[u8], budget: Option<PixelBudget>) -> Result<Rgb8, Imag
         Some(budget) => llamafactory_sizes(info.size(), budget)?,
         None => Default::default(),
     };
-    Ok(follow(decode::decode(file)?, &own_mode, &rgb))
+    Ok(follow(decode::decode(file, &info)?, &own_mode, &rgb))
 }
 
 /// PIL's resizes: first in the picture's own mode, then in RGB.

@@ -29,7 +29,8 @@ impl Size {
     /// Python's `f = sqrt(target / (w * h)); (int(w * f), int(h * f))`.
     fn scaled_to(self, target: u64) -> Result<Self, ImageError> {
         let factor = (target as f64 / self.pixels() as f64).sqrt();
-        let scaled = Self { width: (f64::from(self.width) * factor) as u32, height: (f64::from(self.height) * factor) as u32 };
+        let scaled =
+            Self { width: (f64::from(self.width) * factor) as u32, height: (f64::from(self.height) * factor) as u32 };
         if scaled.width == 0 || scaled.height == 0 {
             return Err(self.ratio(format!("at {target} pixels in all its short side would vanish")));
         }

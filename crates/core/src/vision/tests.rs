@@ -83,6 +83,11 @@ fn every_format_and_mode_gives_pillows_pixels() {
         if info.mode.name() != case["mode"].as_str().unwrap() || info.size() != size_of(&case["size"]) {
             wrong.push(format!("{name}: {info:?}, expected {} {}", case["mode"], case["size"]));
         }
+        let processor = ImageProcessor::default();
+        let patches = processor.process(&file, Some(PixelBudget::default())).unwrap();
+        if processor.grid(&file, Some(PixelBudget::default())).unwrap() != patches.grid {
+            wrong.push(format!("{name}: grid of the header differs from {:?}", patches.grid));
+        }
         if sha256(&decode_rgb(&file, None).unwrap().data) != case["rgb"].as_str().unwrap() {
             wrong.push(format!("{name}: pixels differ"));
         }
@@ -159,7 +164,107 @@ fn white_picture_is_four_tokens_of_white() {
     assert_eq!(patches.values, patchify::patchify(&ImageProcessor::default(), &image).values);
 }
 
-/// A PNG of noise without compression worth the name.
+fn kind<T: std::fmt::Debug>(result: Result<T, ImageError>) -> &'static str {
+    result.expect_err("an error").kind()
+}
+
+#[test]
+fn gigantic_pictures_are_refused_from_the_header() {
+    // PNG headers of 65535x2 and 12000x12000 pixels (checksums right), with an empty IDAT.
+    let long =
+        b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\xff\xff\x00\x00\x00\x02\x08\x02\
+                 \x00\x00\x00\x02\x5d\x0e\xf0\x00\x00\x00\x00\x49\x44\x41\x54\x35\xaf\x06\x1e";
+    let large =
+        b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x2e\xe0\x00\x00\x2e\xe0\x08\x02\
+                  \x00\x00\x00\xde\x27\x1b\xa6\x00\x00\x00\x00\x49\x44\x41\x54\x35\xaf\x06\x1e";
+    let mut gif = read("preprocess/formats/gif_P.gif");
+    gif[6..10].fill(0xff); // logical screen 65535x65535
+    let mut jpeg = read("preprocess/formats/jpeg_420.jpg");
+    let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0x00, 0xff, 0x00]); // 65280x65280
+    let pnm = b"P6 65535 2 255\n".to_vec();
+    for file in [long.as_slice(), large, &gif, &jpeg, &pnm] {
+        assert_eq!(kind(inspect(file)), "image_too_large");
+        assert_eq!(kind(check(file)), "image_too_large");
+        assert_eq!(kind(decode_rgb(file, None)), "image_too_large");
+        assert_eq!(kind(ImageProcessor::default().grid(file, None)), "image_too_large");
+        assert_eq!(kind(ImageProcessor::default().process(file, Some(PixelBudget::default()))), "image_too_large");
+    }
+}
+
+#[test]
+fn enlarging_beyond_the_limit_is_refused() {
+    let file = read("images/tiny28.png");
+    let budget = PixelBudget { min: 200_000_000, max: 300_000_000 };
+    assert_eq!(kind(ImageProcessor::default().grid(&file, Some(budget))), "image_too_large");
+}
+
+#[test]
+fn truncated_pictures_are_errors() {
+    let files = cases("preprocess/formats.json");
+    for name in files.iter().map(|case| case["file"].as_str().unwrap()) {
+        let file = read(&format!("preprocess/formats/{name}"));
+        let half = &file[..file.len() / 2];
+        let kind = kind(check(half));
+        let named = ["image_truncated", "image_broken"].contains(&kind);
+        assert!(named, "{name}: {kind}");
+        if name.starts_with("jpeg") || name.starts_with("png") {
+            assert_eq!(kind, "image_truncated", "{name}");
+        }
+    }
+}
+
+#[test]
+fn jpeg_cut_anywhere_is_truncated() {
+    for name in ["jpeg_420.jpg", "jpeg_420_prog.jpg", "jpeg_CMYK.jpg", "jpeg_restart.jpg"] {
+        let file = read(&format!("preprocess/formats/{name}"));
+        for end in (3..file.len() - 2).step_by(7) {
+            assert_eq!(kind(check(&file[..end])), "image_truncated", "{name} cut at {end} of {}", file.len());
+        }
+    }
+}
+
+#[test]
+fn jpeg_with_lost_data_is_broken_and_with_stray_bytes_is_not() {
+    let file = read("preprocess/formats/jpeg_q60.jpg");
+    let scan = file.windows(2).position(|marker| marker == [0xff, 0xda]).unwrap();
+    let mut lost = file.clone();
+    lost.drain(scan + 60..file.len() - 60); // the markers are whole, the middle of the scan is missing
+    assert_eq!(kind(check(&lost)), "image_broken");
+
+    let mut stray = file.clone();
+    stray.splice(scan..scan, [0x00, 0x17]); // "extraneous bytes before marker": nothing of the picture is missing
+    assert_eq!(decode_rgb(&stray, None), decode_rgb(&file, None));
+}
+
+#[test]
+fn what_is_not_a_picture_is_named() {
+    let error = |file: &[u8]| inspect(file).unwrap_err().to_string();
+    insta::assert_snapshot!(error(b""), @"empty file; fetch it again or leave the sample out");
+    insta::assert_snapshot!(
+        error(b"<html><body>404"),
+        @"no known picture format (first bytes [3c, 68, 74, 6d, 6c, 3e, 3c, 62]); convert the picture to PNG or JPEG"
+    );
+    insta::assert_snapshot!(
+        error(b"version https://git-lfs.github.com/spec/v1\n"),
+        @"a Git LFS pointer instead of the picture; run `git lfs pull` where it came from"
+    );
+    assert_eq!(kind(inspect(b"P5 4 4 100\n0123456789abcdef")), "image_format");
+}
+
+#[test]
+fn long_strips_are_refused_by_the_plain_processor_and_reshaped_by_llamafactory() {
+    let strip = png(201, 1, image::ExtendedColorType::Rgb8, 3, 0);
+    let processor = ImageProcessor::default();
+    assert_eq!(kind(processor.grid(&strip, None)), "image_ratio");
+    assert_eq!(kind(processor.process(&strip, None)), "image_ratio");
+    // 201x1 = 201 pixels -> 453x2 at least 1024 pixels -> 453x28 least side -> 448x28
+    assert_eq!(processor.grid(&strip, Some(PixelBudget::default())).unwrap(), [1, 2, 32]);
+    let nothing_left = PixelBudget { min: 1, max: 100 };
+    assert_eq!(kind(processor.grid(&strip, Some(nothing_left))), "image_ratio");
+}
+
+/// A PNG of noise.
 fn png(width: u32, height: u32, color: image::ExtendedColorType, bytes_per_pixel: usize, seed: u64) -> Vec<u8> {
     use image::ImageEncoder;
     let samples = noise(&seed.to_string(), (width * height) as usize * bytes_per_pixel);

@@ -6,23 +6,12 @@ use std::io::Cursor;
 use image::ImageDecoder;
 use image::codecs::bmp::BmpDecoder;
 
-use super::{Format, ImageError, Mode, Raster, Size, read_image};
+use super::{Format, ImageError, Mode};
 
-pub(super) fn header(file: &[u8]) -> Result<(Size, Mode), ImageError> {
-    let (decoder, mode) = open(file)?;
-    let (width, height) = decoder.dimensions();
-    Ok((Size { width, height }, mode))
-}
-
-pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
-    let (decoder, mode) = open(file)?;
-    read_image(Format::Bmp, decoder, mode)
-}
-
-fn open(file: &[u8]) -> Result<(BmpDecoder<Cursor<&[u8]>>, Mode), ImageError> {
+pub(super) fn open(file: &[u8]) -> Result<(impl ImageDecoder, Mode), ImageError> {
     let decoder = BmpDecoder::new(Cursor::new(file)).map_err(|e| ImageError::from_image(Format::Bmp, e))?;
     if bits_per_pixel(file) == Some(16) {
-        return Err(ImageError::Format("BMP file with 16 bits per pixel".to_owned()));
+        return Err(ImageError::unsupported("BMP with 16 bits per pixel"));
     }
     let mode = match palette(file) {
         Some(colours) if is_ramp(&colours, &[0, 255]) => Mode::Bilevel,

@@ -60,7 +60,7 @@ fn mode(decoder: &Decompress<&[u8]>) -> Result<Mode, ImageError> {
         1 => Ok(Mode::Grey),
         3 => Ok(Mode::Rgb),
         4 => Ok(Mode::Cmyk),
-        n => Err(ImageError::Format(format!("JPEG file with {n} channels"))),
+        n => Err(ImageError::unsupported(format_args!("JPEG with {n} channels"))),
     }
 }
 

@@ -4,9 +4,10 @@
 //! crates are known to panic on hostile files. EXIF orientation is ignored, because LLaMA-Factory ignores it; a rotated
 //! photograph is trained as stored. Only the first frame of an animation is used.
 //!
-//! The pixels equal Pillow 11.3's (golden test over all formats and modes), with these limits: WebP, TIFF and PNM are
-//! decoded by Rust libraries (lossy WebP equals libwebp in the tested files); palette TIFF, JPEG in TIFF, 32-bit and
-//! floating-point TIFF are refused by name instead of being read differently.
+//! The pixels equal Pillow 11.3's (golden test over all formats and modes). What our libraries cannot read to the same bits
+//! is refused by name instead of being read differently: palette, 32-bit and floating-point TIFF, JPEG inside TIFF, 16-bit
+//! BMP, PNM with an unusual largest value. On *damaged* data we are stricter than Pillow (see `jpeg`), and where both still
+//! make something of it, it need not be the same.
 //! Read next: `jpeg` (why libjpeg), then `raster`.
 
 mod bmp;
@@ -110,22 +111,21 @@ pub fn inspect(file: &[u8]) -> Result<ImageInfo, ImageError> {
 /// As [`inspect`], and truncated or damaged data.
 pub fn check(file: &[u8]) -> Result<ImageInfo, ImageError> {
     let info = inspect(file)?;
-    decode(file)?;
+    decode(file, &info)?;
     Ok(info)
 }
 
-/// Decodes the picture in its own mode.
-pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
-    let format = sniff(file)?;
-    let info = inspect(file)?;
+/// Decodes the picture that [`inspect`] described, in its own mode.
+pub(super) fn decode(file: &[u8], info: &ImageInfo) -> Result<Raster, ImageError> {
+    let format = info.format;
     let raster = guarded(format, || match format {
-        Format::Png => png::decode(file),
+        Format::Png => read_image(format, png::open(file)?),
         Format::Jpeg => jpeg::decode(file),
         Format::Gif => gif::decode(file),
-        Format::Bmp => bmp::decode(file),
+        Format::Bmp => read_image(format, bmp::open(file)?),
         Format::Tiff => tiff::decode(file),
-        Format::WebP => webp::decode(file),
-        Format::Pnm => pnm::decode(file),
+        Format::WebP => read_image(format, webp::open(file)?),
+        Format::Pnm => read_image(format, pnm::open(file)?),
     })?;
     // Everything behind relies on it, and no decoder crate is trusted to keep it for hostile files.
     if raster.size != info.size() || raster.mode != info.mode || !raster.is_consistent() {
@@ -136,26 +136,28 @@ pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
 
 fn sniff(file: &[u8]) -> Result<Format, ImageError> {
     Format::sniff(file).ok_or_else(|| {
-        let what = match file {
-            [] => "empty file".to_owned(),
-            [b'v' | b'V', b'e' | b'E', b'r' | b'R', ..] if file.starts_with(b"version https://git-lfs") => {
-                "Git LFS pointer instead of the picture (run `git lfs pull`)".to_owned()
+        ImageError::Format(match file {
+            [] => "empty file; fetch it again or leave the sample out".to_owned(),
+            _ if file.starts_with(b"version https://git-lfs") => {
+                "a Git LFS pointer instead of the picture; run `git lfs pull` where it came from".to_owned()
             }
-            _ => format!("no known picture format (first bytes {:02x?})", &file[..file.len().min(8)]),
-        };
-        ImageError::Format(what)
+            _ => {
+                let first = &file[..file.len().min(8)];
+                format!("no known picture format (first bytes {first:02x?}); convert the picture to PNG or JPEG")
+            }
+        })
     })
 }
 
 fn header(format: Format, file: &[u8]) -> Result<ImageInfo, ImageError> {
     let (size, mode) = match format {
-        Format::Png => png::header(file),
+        Format::Png => Ok(read_header(png::open(file)?)),
         Format::Jpeg => jpeg::header(file),
         Format::Gif => gif::header(file),
-        Format::Bmp => bmp::header(file),
+        Format::Bmp => Ok(read_header(bmp::open(file)?)),
         Format::Tiff => tiff::header(file),
-        Format::WebP => webp::header(file),
-        Format::Pnm => pnm::header(file),
+        Format::WebP => Ok(read_header(webp::open(file)?)),
+        Format::Pnm => Ok(read_header(pnm::open(file)?)),
     }?;
     Ok(ImageInfo { width: size.width, height: size.height, format, mode })
 }
@@ -198,8 +200,13 @@ fn image_limits() -> image::Limits {
     limits
 }
 
+fn read_header((decoder, mode): (impl image::ImageDecoder, Mode)) -> (Size, Mode) {
+    let (width, height) = decoder.dimensions();
+    (Size { width, height }, mode)
+}
+
 /// Reads the picture of one of the `image` crate's decoders and brings its samples into the shape of `mode`.
-fn read_image(format: Format, decoder: impl image::ImageDecoder, mode: Mode) -> Result<Raster, ImageError> {
+fn read_image(format: Format, (decoder, mode): (impl image::ImageDecoder, Mode)) -> Result<Raster, ImageError> {
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     if decoder.total_bytes() > 2 * MAX_BYTES {
@@ -207,9 +214,8 @@ fn read_image(format: Format, decoder: impl image::ImageDecoder, mode: Mode) -> 
     }
     let mut samples = vec![0; decoder.total_bytes() as usize];
     decoder.read_image(&mut samples).map_err(|e| ImageError::from_image(format, e))?;
-    let pixels = shape(color, samples, mode).ok_or_else(|| {
-        ImageError::Format(format!("{format} file whose {color:?} samples do not fit its mode {mode}"))
-    })?;
+    let pixels = shape(color, samples, mode)
+        .ok_or_else(|| ImageError::unsupported(format_args!("{format} with {color:?} samples in mode {mode}")))?;
     Ok(Raster { size: Size { width, height }, mode, pixels })
 }
 

@@ -5,22 +5,9 @@ use std::io::Cursor;
 use image::ImageDecoder;
 use image::codecs::png::PngDecoder;
 
-use super::{Format, ImageError, Mode, Raster, Size, image_limits, read_image};
+use super::{Format, ImageError, Mode, image_limits};
 
-type Decoder<'a> = PngDecoder<Cursor<&'a [u8]>>;
-
-pub(super) fn header(file: &[u8]) -> Result<(Size, Mode), ImageError> {
-    let (decoder, mode) = open(file)?;
-    let (width, height) = decoder.dimensions();
-    Ok((Size { width, height }, mode))
-}
-
-pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
-    let (decoder, mode) = open(file)?;
-    read_image(Format::Png, decoder, mode)
-}
-
-fn open(file: &[u8]) -> Result<(Decoder<'_>, Mode), ImageError> {
+pub(super) fn open(file: &[u8]) -> Result<(impl ImageDecoder, Mode), ImageError> {
     let decoder = PngDecoder::with_limits(Cursor::new(file), image_limits())
         .map_err(|e| ImageError::from_image(Format::Png, e))?;
     // IHDR is the first chunk (the decoder saw to it): bit depth at byte 24, colour type at 25. The decoder itself hides

@@ -5,20 +5,9 @@ use std::io::Cursor;
 use image::ImageDecoder;
 use image::codecs::pnm::{PnmDecoder, PnmSubtype};
 
-use super::{Format, ImageError, Mode, Raster, Size, read_image};
+use super::{Format, ImageError, Mode};
 
-pub(super) fn header(file: &[u8]) -> Result<(Size, Mode), ImageError> {
-    let (decoder, mode) = open(file)?;
-    let (width, height) = decoder.dimensions();
-    Ok((Size { width, height }, mode))
-}
-
-pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
-    let (decoder, mode) = open(file)?;
-    read_image(Format::Pnm, decoder, mode)
-}
-
-fn open(file: &[u8]) -> Result<(PnmDecoder<Cursor<&[u8]>>, Mode), ImageError> {
+pub(super) fn open(file: &[u8]) -> Result<(impl ImageDecoder, Mode), ImageError> {
     let decoder = PnmDecoder::new(Cursor::new(file)).map_err(|e| ImageError::from_image(Format::Pnm, e))?;
     let largest = decoder.header().maximal_sample();
     let mode = match (decoder.subtype(), largest) {
@@ -26,7 +15,11 @@ fn open(file: &[u8]) -> Result<(PnmDecoder<Cursor<&[u8]>>, Mode), ImageError> {
         (PnmSubtype::Graymap(_), 255) => Mode::Grey,
         (PnmSubtype::Graymap(_), 65535) => Mode::Grey32,
         (PnmSubtype::Pixmap(_), 255 | 65535) => Mode::Rgb,
-        _ => return Err(ImageError::Format(format!("PNM file with largest value {largest} (255 and 65535 are read)"))),
+        _ => {
+            return Err(ImageError::unsupported(format_args!(
+                "PNM with largest value {largest} (neither 255 nor 65535)"
+            )));
+        }
     };
     Ok((decoder, mode))
 }

@@ -27,7 +27,7 @@ pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
             return Ok(Raster { size, mode, pixels });
         }
         DecodingResult::U16(samples) => samples.into_iter().map(|v| (v >> 8) as u8).collect(),
-        _ => return Err(unsupported("its samples are neither 8 nor 16 bits wide")),
+        _ => return Err(unsupported("samples that are neither 8 nor 16 bits wide")),
     };
     let pixels = match mode {
         Mode::Bilevel | Mode::Grey => Pixels::Grey(samples),
@@ -36,7 +36,7 @@ pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
         Mode::Rgb => Pixels::Rgb(samples),
         Mode::Rgba => Pixels::Rgba(samples),
         Mode::Cmyk => Pixels::Cmyk(samples),
-        Mode::Palette | Mode::Grey16 | Mode::Grey32 => return Err(unsupported("its samples do not fit its kind")),
+        Mode::Palette | Mode::Grey16 | Mode::Grey32 => return Err(unsupported("samples that do not fit its kind")),
     };
     Ok(Raster { size, mode, pixels })
 }
@@ -60,10 +60,10 @@ fn open(file: &[u8]) -> Result<(Reader<'_>, Size, Mode, u8), ImageError> {
 
     use PhotometricInterpretation as P;
     if photometric == Some(P::RGBPalette) {
-        return Err(unsupported("palette colours in TIFF"));
+        return Err(unsupported("palette colours"));
     }
     if matches!(compression, Some(CompressionMethod::ModernJPEG | CompressionMethod::JPEG)) {
-        return Err(unsupported("JPEG inside TIFF, which cannot be decoded with the reference's exact pixels"));
+        return Err(unsupported("JPEG data inside"));
     }
     if formats.iter().any(|&f| SampleFormat::from_u16(f) != Some(SampleFormat::Uint)) {
         return Err(unsupported("signed or floating-point samples"));
@@ -97,7 +97,7 @@ fn unpack_bits(packed: &[u8], size: Size) -> Vec<u8> {
 }
 
 fn unsupported(what: &str) -> ImageError {
-    ImageError::Format(format!("TIFF file of a kind that is not read: {what}"))
+    ImageError::unsupported(format_args!("TIFF with {what}"))
 }
 
 fn tiff_error(error: TiffError) -> ImageError {
