@@ -53,7 +53,8 @@ fn kind(entry: Value, row: Value) -> &'static str {
 
 #[test]
 fn llamafactorys_broken_samples_each_become_a_problem_and_the_good_ones_stay() {
-    // What LLaMA-Factory 0.9.5 did with each: notes in tests/golden/llamafactory/README.md.
+    // LLaMA-Factory 0.9.5 drops the first seven with a warning, ends its run at the next three without naming the
+    // sample, and accepts the last.
     for (name, expected) in [
         ("bad_odd", Some("odd_turns")),
         ("bad_role", Some("bad_role")),
@@ -93,7 +94,8 @@ fn the_golden_samples_are_read_whole() {
     for (i, raw) in raw.iter().enumerate() {
         let sample = d.get(i).unwrap();
         let system = usize::from(raw["messages"][0]["role"] == "system");
-        let contents: Vec<&str> = raw["messages"].as_array().unwrap().iter().skip(system).map(|m| m["content"].as_str().unwrap()).collect();
+        let contents: Vec<&str> =
+            raw["messages"].as_array().unwrap().iter().skip(system).map(|m| m["content"].as_str().unwrap()).collect();
         assert_eq!(texts(&sample).iter().map(|t| t.1).collect::<Vec<_>>(), contents);
         assert_eq!(sample.conversation.system.is_some(), system == 1);
         assert_eq!(sample.images.len(), raw["images"].as_array().map_or(0, Vec::len));
@@ -105,7 +107,10 @@ fn alpaca_joins_instruction_and_input_and_puts_history_first() {
     let entry = json!({"columns": {"prompt": "instruction", "query": "input", "response": "output", "history": "history", "system": "sys"}});
     let row = json!({"instruction": "Sum", "input": "1 2", "output": "3", "history": [["a", "b"]], "sys": "S"});
     let sample = one(entry.clone(), row).unwrap();
-    assert_eq!(texts(&sample), [(Role::User, "a"), (Role::Assistant, "b"), (Role::User, "Sum\n1 2"), (Role::Assistant, "3")]);
+    assert_eq!(
+        texts(&sample),
+        [(Role::User, "a"), (Role::Assistant, "b"), (Role::User, "Sum\n1 2"), (Role::Assistant, "3")]
+    );
     assert_eq!(sample.conversation.system.as_deref(), Some("S"));
     let sample = one(json!({}), json!({"instruction": "Sum", "input": "", "output": "3"})).unwrap();
     assert_eq!(texts(&sample)[0].1, "Sum");
@@ -132,7 +137,10 @@ fn tools_functions_and_observations_are_kept() {
         turn("system", json!("S")), turn("user", json!("q")), turn("function", json!("{\"name\": \"f\", \"arguments\": {}}")),
         turn("observation", json!("r")), turn("assistant", json!("a"))]});
     let sample = one(sharegpt(), row).unwrap();
-    assert_eq!(texts(&sample).iter().map(|t| t.0).collect::<Vec<_>>(), [Role::User, Role::Function, Role::Observation, Role::Assistant]);
+    assert_eq!(
+        texts(&sample).iter().map(|t| t.0).collect::<Vec<_>>(),
+        [Role::User, Role::Function, Role::Observation, Role::Assistant]
+    );
     assert_eq!(sample.conversation.tools.as_deref(), Some("[{\"name\":\"f\"}]"));
 }
 
@@ -159,7 +167,13 @@ fn openai_tool_calls_and_results_become_function_and_one_observation() {
     assert_eq!(sample.images.len(), 1);
     // LLaMA-Factory appends "detailed thinking off" here; that belongs to another model family.
     assert_eq!(sample.conversation.system, None);
-    assert_eq!(kind(entry, json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a")), turn("tool", json!("lost"))]})), "odd_turns");
+    assert_eq!(
+        kind(
+            entry,
+            json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a")), turn("tool", json!("lost"))]})
+        ),
+        "odd_turns"
+    );
 }
 
 #[test]
@@ -188,12 +202,19 @@ fn every_wrong_row_has_its_kind() {
     videos["columns"]["videos"] = json!("videos");
     let row = json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a"))], "videos": ["x.mp4"]});
     assert_eq!(kind(videos.clone(), row), "unsupported_media");
-    assert!(one(videos, json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a"))], "videos": []})).is_ok());
+    assert!(
+        one(videos, json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a"))], "videos": []}))
+            .is_ok()
+    );
 }
 
 #[test]
 fn labels_per_picture_token_need_no_conversation() {
-    let sample = one(sharegpt(), json!({"messages": [], "images": ["p.png"], "image_labels": [["red", "square"], ["none", "none"]]})).unwrap();
+    let sample = one(
+        sharegpt(),
+        json!({"messages": [], "images": ["p.png"], "image_labels": [["red", "square"], ["none", "none"]]}),
+    )
+    .unwrap();
     assert_eq!(sample.image_labels.unwrap(), [["red", "square"], ["none", "none"]]);
     assert_eq!(kind(sharegpt(), json!({"messages": [], "image_labels": [1]})), "image_labels");
 }
@@ -214,13 +235,17 @@ fn several_sets_follow_each_other_and_max_samples_counts_for_each() {
 #[test]
 fn num_samples_draws_as_numpy_does_across_sets() {
     let dir = tempfile::tempdir().unwrap();
-    let rows = |n: usize| (0..n).map(|i| json!({"instruction": i.to_string(), "output": "x"}).to_string() + "\n").collect::<String>();
+    let rows = |n: usize| {
+        (0..n).map(|i| json!({"instruction": i.to_string(), "output": "x"}).to_string() + "\n").collect::<String>()
+    };
     std::fs::write(dir.path().join("a.jsonl"), rows(7)).unwrap();
     std::fs::write(dir.path().join("b.jsonl"), rows(10)).unwrap();
-    let info = json!({"a": {"file_name": "a.jsonl", "num_samples": 12}, "b": {"file_name": "b.jsonl", "num_samples": 4}});
+    let info =
+        json!({"a": {"file_name": "a.jsonl", "num_samples": 12}, "b": {"file_name": "b.jsonl", "num_samples": 4}});
     std::fs::write(dir.path().join("dataset_info.json"), info.to_string()).unwrap();
     let d = open(dir.path(), &["a", "b"]).unwrap();
-    let drawn: Vec<usize> = (0..d.len()).map(|i| d.get(i).unwrap().conversation.messages[0].content.parse().unwrap()).collect();
+    let drawn: Vec<usize> =
+        (0..d.len()).map(|i| d.get(i).unwrap().conversation.messages[0].content.parse().unwrap()).collect();
     // numpy 2.4: seed(42); permutation(7) then choice(7, 5); permutation(10)[:4]
     assert_eq!(drawn, [0, 1, 5, 2, 4, 3, 6, 4, 4, 6, 1, 2, 0, 5, 9, 1]);
 }
@@ -231,8 +256,17 @@ fn a_folder_of_files_is_one_set_and_mixed_types_are_refused() {
     let parts = dir.path().join("parts");
     std::fs::create_dir(&parts).unwrap();
     std::fs::write(parts.join("2.json"), json!([{"instruction": "c", "output": "x"}]).to_string()).unwrap();
-    std::fs::write(parts.join("1.jsonl"), "{\"instruction\": \"a\", \"output\": \"x\"}\n{\"instruction\": \"b\", \"output\": \"x\"}").unwrap();
-    std::fs::write(dir.path().join("dataset_info.json"), json!({"d": {"file_name": "parts"}, "csv": {"file_name": "x.csv"}, "gone": {"file_name": "gone.json"}}).to_string()).unwrap();
+    std::fs::write(
+        parts.join("1.jsonl"),
+        "{\"instruction\": \"a\", \"output\": \"x\"}\n{\"instruction\": \"b\", \"output\": \"x\"}",
+    )
+    .unwrap();
+    std::fs::write(
+        dir.path().join("dataset_info.json"),
+        json!({"d": {"file_name": "parts"}, "csv": {"file_name": "x.csv"}, "gone": {"file_name": "gone.json"}})
+            .to_string(),
+    )
+    .unwrap();
     std::fs::write(dir.path().join("x.csv"), "a,b").unwrap();
     let d = open(dir.path(), &["d"]).unwrap();
     let prompts: Vec<String> = (0..3).map(|i| d.get(i).unwrap().conversation.messages[0].content.clone()).collect();
@@ -250,7 +284,11 @@ fn files_without_dataset_info_are_understood_by_their_keys() {
     let dir = tempfile::tempdir().unwrap();
     for (name, text, first) in [
         ("m.json", json!([{"messages": [turn("user", json!("hi")), turn("assistant", json!("a"))]}]).to_string(), "hi"),
-        ("c.jsonl", json!({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}).to_string(), "q"),
+        (
+            "c.jsonl",
+            json!({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}).to_string(),
+            "q",
+        ),
         ("a.json", json!([{"instruction": "do", "output": "a"}]).to_string(), "do"),
     ] {
         let path = dir.path().join(name);
@@ -262,5 +300,8 @@ fn files_without_dataset_info_are_understood_by_their_keys() {
     let d = open(Path::new("."), &[golden.to_str().unwrap()]).unwrap();
     let sample = d.get(0).unwrap();
     assert_eq!(texts(&sample)[0], (Role::User, "<image><image>Compare."));
-    assert_eq!(sample.images.iter().map(|image| image.read().unwrap()[..2].to_vec()).collect::<Vec<_>>(), [[0xFF, 0xD8], [0x89, b'P']]);
+    assert_eq!(
+        sample.images.iter().map(|image| image.read().unwrap()[..2].to_vec()).collect::<Vec<_>>(),
+        [[0xFF, 0xD8], [0x89, b'P']]
+    );
 }

@@ -33,7 +33,8 @@ fn image_struct(rows: std::ops::Range<usize>) -> ArrayRef {
 
 fn write(path: &Path, columns: Vec<(&str, ArrayRef)>, properties: WriterProperties) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -66,7 +67,8 @@ fn shards(dir: &Path, sizes: &[usize], properties: fn() -> WriterProperties) -> 
 
 fn open(files: &[PathBuf]) -> Dataset {
     let columns = caption_columns(&ParquetTable::open(files).unwrap(), &CaptionChoice::default()).unwrap();
-    let options = DatasetOptions { dataset_dir: ".".into(), media_dir: None, names: vec![], max_samples: None, seed: 42 };
+    let options =
+        DatasetOptions { dataset_dir: ".".into(), media_dir: None, names: vec![], max_samples: None, seed: 42 };
     Dataset::open_captions(files, columns, &options).unwrap()
 }
 
@@ -100,7 +102,9 @@ fn several_threads_read_at_the_same_time() {
     std::thread::scope(|scope| {
         for t in 0..12 {
             let d = &d;
-            scope.spawn(move || (0..800).filter(|i| i % 12 == t).for_each(|i| assert_eq!(read(d, i), (text_of(i), bytes_of(i)))));
+            scope.spawn(move || {
+                (0..800).filter(|i| i % 12 == t).for_each(|i| assert_eq!(read(d, i), (text_of(i), bytes_of(i))))
+            });
         }
     });
 }
@@ -135,12 +139,9 @@ fn every_way_of_storing_pictures_and_text_is_read() {
     let dictionary: DictionaryArray<Int32Type> = texts.iter().map(String::as_str).collect();
     let plain: ArrayRef = Arc::new(StringArray::from_iter_values(&texts));
     let large_text: ArrayRef = Arc::new(LargeStringArray::from_iter_values(&texts));
-    for (image, caption) in [
-        (image_struct(0..n), large_text),
-        (large, text_view),
-        (view, Arc::new(dictionary) as ArrayRef),
-        (list, plain),
-    ] {
+    for (image, caption) in
+        [(image_struct(0..n), large_text), (large, text_view), (view, Arc::new(dictionary) as ArrayRef), (list, plain)]
+    {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.parquet");
         let shape = format!("{} / {}", image.data_type(), caption.data_type());
@@ -155,12 +156,17 @@ fn one_row_that_is_not_utf8_is_named_and_its_neighbours_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.parquet");
     // Bytes at first, then the file's schema is made to say that they are text: arrow writes no such text itself.
-    let texts: Vec<Vec<u8>> = (0..20).map(|i| if i == 7 { b"caf\xe9 x".to_vec() } else { text_of(i).into_bytes() }).collect();
+    let texts: Vec<Vec<u8>> =
+        (0..20).map(|i| if i == 7 { b"caf\xe9 x".to_vec() } else { text_of(i).into_bytes() }).collect();
     let schema = Arc::new(
-        parquet::schema::parser::parse_message_type("message m { required binary image; required binary caption (UTF8); }").unwrap(),
+        parquet::schema::parser::parse_message_type(
+            "message m { required binary image; required binary caption (UTF8); }",
+        )
+        .unwrap(),
     );
     let file = std::fs::File::create(&path).unwrap();
-    let mut writer = parquet::file::writer::SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::new())).unwrap();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::new())).unwrap();
     let mut group = writer.next_row_group().unwrap();
     let images: Vec<Vec<u8>> = (0..20).map(bytes_of).collect();
     for values in [&images, &texts] {
@@ -253,6 +259,9 @@ fn files_of_other_columns_and_folders_without_parquet_are_refused_in_words() {
     files.push(other.clone());
     let message = format!("{:#}", ParquetTable::open(&files).unwrap_err());
     assert!(message.contains("other.parquet") && message.contains("image, caption"), "{message}");
-    let message = format!("{:#}", caption_columns(&ParquetTable::open(&[other]).unwrap(), &CaptionChoice::default()).unwrap_err());
+    let message = format!(
+        "{:#}",
+        caption_columns(&ParquetTable::open(&[other]).unwrap(), &CaptionChoice::default()).unwrap_err()
+    );
     assert!(message.contains("--image-column"), "{message}");
 }
