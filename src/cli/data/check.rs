@@ -34,7 +34,8 @@ pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
     let mut progress = Progress::new("checking");
-    let report = check(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |done, total| progress.set(done, total));
+    let report =
+        check(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |done, total| progress.set(done, total));
     let seconds = progress.finish();
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -47,20 +48,36 @@ pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
 }
 
 fn human(out: &mut impl Write, report: &CheckReport, args: &CheckArgs, seconds: f64) -> std::io::Result<()> {
-    writeln!(out, "{} samples and {} pictures read in {seconds:.1} s: {} samples are good, {} are not", report.samples, report.pictures, report.good, report.samples - report.good)?;
+    writeln!(
+        out,
+        "{} samples and {} pictures read in {seconds:.1} s: {} samples are good, {} are not",
+        report.samples,
+        report.pictures,
+        report.good,
+        report.samples - report.good
+    )?;
     if report.problems.is_empty() {
         return match args.model {
             Some(_) => writeln!(out, "Nothing is wrong, and every sample fits into {} tokens.", args.encode.cutoff_len),
-            None => writeln!(out, "Nothing is wrong. With --model DIR it is also checked that every sample fits into cutoff_len."),
+            None => writeln!(
+                out,
+                "Nothing is wrong. With --model DIR it is also checked that every sample fits into cutoff_len."
+            ),
         };
     }
-    let kinds: Vec<Vec<String>> = report.by_kind.iter().map(|(kind, n)| vec![(*kind).to_owned(), n.to_string()]).collect();
+    let kinds: Vec<Vec<String>> =
+        report.by_kind.iter().map(|(kind, n)| vec![(*kind).to_owned(), n.to_string()]).collect();
     write!(out, "\n{}\n", table(&["problem", "count#"], &kinds))?;
     for problem in report.problems.iter().take(args.show) {
         writeln!(out, "sample {}, {}", problem.index, clean_line(&problem.to_string(), 400))?;
     }
     if report.problems.len() > args.show {
-        writeln!(out, "… and {} more; --show {} lists them all, --json as JSON", report.problems.len() - args.show, report.problems.len())?;
+        writeln!(
+            out,
+            "… and {} more; --show {} lists them all, --json as JSON",
+            report.problems.len() - args.show,
+            report.problems.len()
+        )?;
     }
     writeln!(out, "\nMend these, or train with `on_bad_sample: skip`, which leaves them out and says so.")
 }

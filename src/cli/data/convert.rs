@@ -88,7 +88,9 @@ struct Summary<'a> {
 }
 
 pub fn run(args: ConvertArgs) -> Result<Exit, Failure> {
-    let folder = args.folder.unwrap_or_else(|| if args.name == DEFAULT_NAME { DEFAULT_FOLDER.to_owned() } else { args.name.clone() });
+    let folder = args
+        .folder
+        .unwrap_or_else(|| if args.name == DEFAULT_NAME { DEFAULT_FOLDER.to_owned() } else { args.name.clone() });
     let options = ConvertOptions {
         sources: parquet_files(&args.sources)?,
         out: args.out,
@@ -129,8 +131,13 @@ fn human(out: &mut impl Write, r: &ConvertReport, o: &ConvertOptions, seconds: f
         writeln!(out, "Nothing to do: all {} rows had been converted.", r.rows)?;
     } else {
         let new = r.rows - r.continued_at;
-        let earlier = if r.continued_at > 0 { format!(", {} rows were done before", r.continued_at) } else { String::new() };
-        writeln!(out, "{new} rows converted in {seconds:.1} s ({:.0} a second){earlier}.", new as f64 / seconds.max(1e-3))?;
+        let earlier =
+            if r.continued_at > 0 { format!(", {} rows were done before", r.continued_at) } else { String::new() };
+        writeln!(
+            out,
+            "{new} rows converted in {seconds:.1} s ({:.0} a second){earlier}.",
+            new as f64 / seconds.max(1e-3)
+        )?;
     }
     writeln!(out, "samples   {} ({} MB of pictures)", r.written, r.image_bytes.div_ceil(1 << 20))?;
     if r.repeated_ids > 0 {

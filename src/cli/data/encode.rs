@@ -76,7 +76,11 @@ pub fn run(args: EncodeArgs) -> Result<Exit, Failure> {
     match stopped {
         Some(Ok(problem)) => {
             out.flush()?;
-            Err(anyhow::anyhow!("sample {}, {problem}; stopped here: --on-bad skip leaves such samples out", problem.index)).or_exit(Exit::Data)
+            Err(anyhow::anyhow!(
+                "sample {}, {problem}; stopped here: --on-bad skip leaves such samples out",
+                problem.index
+            ))
+            .or_exit(Exit::Data)
         }
         Some(Err(e)) => Err(e.into()),
         None => {
@@ -106,7 +110,15 @@ fn json(out: &mut impl Write, prepared: &Prepared) -> anyhow::Result<()> {
 fn human(out: &mut impl Write, prepared: &Prepared, tokenizer: &lightbox_core::text::Tokenizer) -> anyhow::Result<()> {
     let encoded = &prepared.encoded;
     let learned: Vec<i64> = encoded.labels.iter().copied().filter(|&label| label != -100).collect();
-    writeln!(out, "sample {}: {} tokens, {} of them learned, {} cut away, picture grids {:?}", prepared.index, encoded.input_ids.len(), learned.len(), encoded.truncated, encoded.grids)?;
+    writeln!(
+        out,
+        "sample {}: {} tokens, {} of them learned, {} cut away, picture grids {:?}",
+        prepared.index,
+        encoded.input_ids.len(),
+        learned.len(),
+        encoded.truncated,
+        encoded.grids
+    )?;
     writeln!(out, "[text]\n{}", clean(&folded(&tokenizer.decode(&encoded.input_ids, false)?)))?;
     writeln!(out, "[learned]\n{}\n", clean(&tokenizer.decode(&learned, false)?))?;
     Ok(())

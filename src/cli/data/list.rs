@@ -47,7 +47,11 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     if lines.is_empty() {
-        writeln!(out, "No data sets. `lightbox data convert FILE.parquet --out {}` makes one.", clean(&args.source.dataset_dir.display().to_string()))?;
+        writeln!(
+            out,
+            "No data sets. `lightbox data convert FILE.parquet --out {}` makes one.",
+            clean(&args.source.dataset_dir.display().to_string())
+        )?;
         return Ok(Exit::Ok);
     }
     let rows: Vec<Vec<String>> = lines.iter().filter_map(|line| line.info.as_ref()).map(row).collect();
@@ -57,7 +61,8 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
     if let [Line { info: Some(info), .. }] = lines.as_slice()
         && info.files.len() > 1
     {
-        let files: Vec<Vec<String>> = info.files.iter().map(|(file, rows)| vec![file.display().to_string(), rows.to_string()]).collect();
+        let files: Vec<Vec<String>> =
+            info.files.iter().map(|(file, rows)| vec![file.display().to_string(), rows.to_string()]).collect();
         write!(out, "\n{}", table(&["file", "rows#"], &files))?;
     }
     for line in &lines {
@@ -69,7 +74,7 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
         }
     }
     if let Some(line) = lines.iter().find(|line| line.info.is_some()) {
-        writeln!(out, "\nNext: lightbox data show {} --dataset-dir {}", clean(&line.name), clean(&args.source.dataset_dir.display().to_string()))?;
+        writeln!(out, "\nNext: lightbox data show {}", args.source.again(&line.name))?;
     }
     Ok(Exit::Ok)
 }

@@ -3,7 +3,10 @@
 use crate::cli::{Exit, Failure, OrExit};
 use clap::{Args, ValueEnum};
 use lightbox_core::data::table::parquet_files;
-use lightbox_core::data::{CaptionChoice, Dataset, DatasetOptions, Encoder, OnBad, caption_columns, parquet::ParquetTable};
+use lightbox_core::data::{
+    CaptionChoice, Dataset, DatasetOptions, Encoder, OnBad, caption_columns, parquet::ParquetTable,
+};
+use lightbox_core::safe_text::clean;
 use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use std::ops::Range;
@@ -62,13 +65,20 @@ impl ColumnArgs {
     }
 
     fn any(&self) -> bool {
-        self.image_column.is_some() || self.id_column.is_some() || self.caption_column.is_some() || !self.questions.is_empty()
+        self.image_column.is_some()
+            || self.id_column.is_some()
+            || self.caption_column.is_some()
+            || !self.questions.is_empty()
     }
 }
 
 impl SourceArgs {
     pub fn names(&self) -> Vec<String> {
-        self.named.iter().flat_map(|names| names.split(',').map(str::to_owned)).chain(self.dataset.iter().cloned()).collect()
+        self.named
+            .iter()
+            .flat_map(|names| names.split(',').map(str::to_owned))
+            .chain(self.dataset.iter().cloned())
+            .collect()
     }
 
     pub fn options(&self, names: Vec<String>) -> DatasetOptions {
@@ -79,6 +89,16 @@ impl SourceArgs {
             max_samples: self.max_samples,
             seed: self.seed,
         }
+    }
+
+    /// The words that name data set `name` again, for "Next: …" lines.
+    pub fn again(&self, name: &str) -> String {
+        let dir = if std::path::Path::new(name).exists() {
+            String::new()
+        } else {
+            format!(" --dataset-dir {}", self.dataset_dir.display())
+        };
+        clean(&format!("{name}{dir}"))
     }
 
     pub fn open(&self) -> Result<Dataset, Failure> {

@@ -25,14 +25,24 @@ pub struct ShowArgs {
 pub fn run(args: ShowArgs) -> Result<Exit, Failure> {
     let dataset = args.source.open()?;
     if args.index >= dataset.len() {
-        return Err(anyhow::anyhow!("there is no sample {}; the data set has {} (0 to {})", args.index, dataset.len(), dataset.len().saturating_sub(1)).into());
+        return Err(anyhow::anyhow!(
+            "there is no sample {}; the data set has {} (0 to {})",
+            args.index,
+            dataset.len(),
+            dataset.len().saturating_sub(1)
+        )
+        .into());
     }
     let mut out = std::io::stdout().lock();
     let sample = match dataset.get(args.index) {
         Ok(sample) => sample,
         Err(problem) => {
             if args.json {
-                writeln!(out, "{}", json!({"index": problem.index, "origin": problem.origin, "problem": {"kind": problem.kind, "reason": problem.reason}}))?;
+                writeln!(
+                    out,
+                    "{}",
+                    json!({"index": problem.index, "origin": problem.origin, "problem": {"kind": problem.kind, "reason": problem.reason}})
+                )?;
             } else {
                 writeln!(out, "sample {} cannot be used: {}", args.index, clean(&problem.to_string()))?;
             }
@@ -57,8 +67,17 @@ pub fn run(args: ShowArgs) -> Result<Exit, Failure> {
     for (i, image) in sample.images.iter().enumerate() {
         let found = picture(image);
         let what = match (&found["problem"], &found["format"]) {
-            (Value::Object(problem), _) => format!("cannot be used: {}", problem["reason"].as_str().unwrap_or_default()),
-            (_, format) => format!("{} {} x {}, mode {}, {} bytes", format.as_str().unwrap_or_default(), found["width"], found["height"], found["mode"].as_str().unwrap_or_default(), found["bytes"]),
+            (Value::Object(problem), _) => {
+                format!("cannot be used: {}", problem["reason"].as_str().unwrap_or_default())
+            }
+            (_, format) => format!(
+                "{} {} x {}, mode {}, {} bytes",
+                format.as_str().unwrap_or_default(),
+                found["width"],
+                found["height"],
+                found["mode"].as_str().unwrap_or_default(),
+                found["bytes"]
+            ),
         };
         writeln!(out, "\n[picture {}] {}\n{}", i + 1, clean_line(&image.describe(), 200), clean(&what))?;
     }
@@ -81,7 +100,8 @@ fn role(role: Role) -> &'static str {
 }
 
 fn as_json(index: usize, sample: &Sample) -> Value {
-    let messages: Vec<Value> = sample.conversation.messages.iter().map(|m| json!({"role": role(m.role), "content": m.content})).collect();
+    let messages: Vec<Value> =
+        sample.conversation.messages.iter().map(|m| json!({"role": role(m.role), "content": m.content})).collect();
     json!({
         "index": index,
         "origin": sample.origin,

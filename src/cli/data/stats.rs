@@ -31,7 +31,8 @@ pub fn run(args: StatsArgs) -> Result<Exit, Failure> {
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
     let mut progress = Progress::new("measuring");
-    let found = stats(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |done, total| progress.set(done, total));
+    let found =
+        stats(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |done, total| progress.set(done, total));
     progress.finish();
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -64,12 +65,17 @@ fn human(out: &mut impl Write, s: &Stats, args: &StatsArgs) -> std::io::Result<(
     }
     if let Some(truncated) = s.truncated {
         let too_long = s.problems.get("too_long").copied().unwrap_or(0);
-        writeln!(out, "\ncutoff_len {}: {truncated} samples lose text, {too_long} are left out because a picture would be cut", args.encode.cutoff_len)?;
+        writeln!(
+            out,
+            "\ncutoff_len {}: {truncated} samples lose text, {too_long} are left out because a picture would be cut",
+            args.encode.cutoff_len
+        )?;
     } else {
         writeln!(out, "\nWith --model DIR: lengths in tokens, and how many samples exceed cutoff_len.")?;
     }
     if !s.problems.is_empty() {
-        let kinds: Vec<Vec<String>> = s.problems.iter().map(|(kind, n)| vec![(*kind).to_owned(), n.to_string()]).collect();
+        let kinds: Vec<Vec<String>> =
+            s.problems.iter().map(|(kind, n)| vec![(*kind).to_owned(), n.to_string()]).collect();
         write!(out, "\n{}", table(&["problem", "count#"], &kinds))?;
         writeln!(out, "\nNext: lightbox data check says which samples these are.")?;
     }

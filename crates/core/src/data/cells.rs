@@ -23,9 +23,9 @@ pub enum ImageCell {
 
 /// Text of cell `i` of a byte array.
 fn text(array: &BinaryArray, i: usize) -> Result<String, Fault> {
-    std::str::from_utf8(array.value(i))
-        .map(str::to_owned)
-        .map_err(|e| Fault::new(kind::NOT_UTF8, format!("text that is not UTF-8 (byte {} of the cell)", e.valid_up_to())))
+    std::str::from_utf8(array.value(i)).map(str::to_owned).map_err(|e| {
+        Fault::new(kind::NOT_UTF8, format!("text that is not UTF-8 (byte {} of the cell)", e.valid_up_to()))
+    })
 }
 
 /// Cell `i` as JSON.
@@ -100,7 +100,10 @@ fn image(array: &dyn Array, i: usize, nth: usize, is_path: bool) -> Result<Image
                 _ => Ok(ImageCell::Empty),
             }
         }
-        other => Err(Fault::new(kind::BAD_TYPE, format!("a picture of type {other}; expected struct of bytes and path, bytes, or a path"))),
+        other => Err(Fault::new(
+            kind::BAD_TYPE,
+            format!("a picture of type {other}; expected struct of bytes and path, bytes, or a path"),
+        )),
     }
 }
 

@@ -22,7 +22,12 @@ pub struct CheckReport {
 
 /// Checks samples `range`: structure, text, and every picture decoded to its last row; with an encoder, also the
 /// number of tokens. `progress(done, total)` after each sample.
-pub fn check(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, progress: &mut dyn FnMut(usize, usize)) -> CheckReport {
+pub fn check(
+    d: &Dataset,
+    range: Range<usize>,
+    encoder: Option<&Encoder<'_>>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> CheckReport {
     let range = range.start.min(d.len())..range.end.min(d.len());
     let mut report = CheckReport { samples: range.len(), ..CheckReport::default() };
     let work = |i: usize| sample(d, range.start + i, encoder);

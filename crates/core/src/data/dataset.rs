@@ -131,7 +131,11 @@ impl Dataset {
     /// Reads one sample. Pictures are looked up, not read.
     pub fn get(&self, index: usize) -> Result<Sample, Problem> {
         let Some((part, row)) = self.locate(index) else {
-            return Err(Fault::new(kind::UNREADABLE, format!("there is no sample {index}; the data set has {}", self.len)).at(index, "data set"));
+            return Err(Fault::new(
+                kind::UNREADABLE,
+                format!("there is no sample {index}; the data set has {}", self.len),
+            )
+            .at(index, "data set"));
         };
         let origin = part.table.origin(row);
         part.sample(row, &origin).map_err(|fault| fault.at(index, &origin))
@@ -168,8 +172,11 @@ impl Part {
         let selection = match entry.num_samples {
             None => Selection::First(rows),
             Some(count) => {
-                let seed = u32::try_from(o.seed).map_err(|_| anyhow!("data set \"{}\": `num_samples` needs a seed below 2^32, not {}", entry.name, o.seed))?;
-                let rows = u32::try_from(rows).map_err(|_| anyhow!("data set \"{}\": `num_samples` works up to 2^32 rows", entry.name))?;
+                let seed = u32::try_from(o.seed).map_err(|_| {
+                    anyhow!("data set \"{}\": `num_samples` needs a seed below 2^32, not {}", entry.name, o.seed)
+                })?;
+                let rows = u32::try_from(rows)
+                    .map_err(|_| anyhow!("data set \"{}\": `num_samples` works up to 2^32 rows", entry.name))?;
                 Selection::Rows(random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(rows, count))
             }
         };
@@ -202,7 +209,9 @@ impl Part {
         // The keys of the first rows that can be read; a key may be missing where it would be empty.
         let mut keys: Vec<String> = Vec::new();
         for row in (0..table.len().min(50)).filter_map(|i| table.row(i, None).ok()) {
-            keys.extend(row.fields.into_iter().map(|(key, _)| key).filter(|key| !keys.contains(key)).collect::<Vec<_>>());
+            keys.extend(
+                row.fields.into_iter().map(|(key, _)| key).filter(|key| !keys.contains(key)).collect::<Vec<_>>(),
+            );
         }
         let layout = guess_layout(&keys).with_context(|| format!("data file {name}"))?;
         Ok(Self::at(path, table, layout, o))
@@ -244,14 +253,25 @@ impl Part {
     fn sample(&self, row: usize, origin: &str) -> Result<Sample, Fault> {
         let parsed = self.layout.parse(self.table.row(row, self.layout.image_column())?, row)?;
         let images = parsed.images.into_iter().map(|cell| self.image(row, cell)).collect::<Result<_, _>>()?;
-        Ok(Sample { conversation: parsed.conversation, images, origin: origin.to_owned(), image_labels: parsed.image_labels })
+        Ok(Sample {
+            conversation: parsed.conversation,
+            images,
+            origin: origin.to_owned(),
+            image_labels: parsed.image_labels,
+        })
     }
 
     fn image(&self, row: usize, cell: ImageCell) -> Result<ImageRef, Fault> {
         match (cell, &self.table) {
-            (ImageCell::Path(path), Table::Parquet(table)) => ImageRef::resolve(&path, &self.media_dir, table.folder(row)),
-            (ImageCell::Path(path), Table::Json(_)) => ImageRef::resolve(&path, &self.media_dir, self.beside.as_deref()),
-            (ImageCell::Stored(nth), Table::Parquet(table)) => Ok(ImageRef::Stored { table: Arc::clone(table), row, nth }),
+            (ImageCell::Path(path), Table::Parquet(table)) => {
+                ImageRef::resolve(&path, &self.media_dir, table.folder(row))
+            }
+            (ImageCell::Path(path), Table::Json(_)) => {
+                ImageRef::resolve(&path, &self.media_dir, self.beside.as_deref())
+            }
+            (ImageCell::Stored(nth), Table::Parquet(table)) => {
+                Ok(ImageRef::Stored { table: Arc::clone(table), row, nth })
+            }
             _ => Err(Fault::new(kind::IMAGE_MISSING, "a picture of the row is null")),
         }
     }
@@ -271,7 +291,9 @@ pub struct CaptionChoice {
 pub fn caption_columns(table: &ParquetTable, choice: &CaptionChoice) -> anyhow::Result<CaptionColumns> {
     let all: Vec<&str> = table.columns().iter().map(|(name, _)| name.as_str()).collect();
     let chosen = |name: &Option<String>, option: &str| match name {
-        Some(name) if !all.contains(&name.as_str()) => bail!("{option}: there is no column \"{name}\"; the columns are: {}", all.join(", ")),
+        Some(name) if !all.contains(&name.as_str()) => {
+            bail!("{option}: there is no column \"{name}\"; the columns are: {}", all.join(", "))
+        }
         other => Ok(other.clone()),
     };
     let usual = |names: &[&str], fits: &dyn Fn(&ColumnKind) -> bool| {
@@ -289,7 +311,8 @@ pub fn caption_columns(table: &ParquetTable, choice: &CaptionChoice) -> anyhow::
         .or_else(|| usual(&["file_name", "image_path", "path"], &text));
     let caption = chosen(&choice.caption, "--caption-column")?
         .or_else(|| usual(&["caption", "captions", "text", "report", "description", "findings", "answer"], &text));
-    let id = chosen(&choice.id, "--id-column")?.or_else(|| usual(&["id", "image_id", "uid", "key", "file_name"], &|_| true));
+    let id =
+        chosen(&choice.id, "--id-column")?.or_else(|| usual(&["id", "image_id", "uid", "key", "file_name"], &|_| true));
     let (Some(image), Some(caption)) = (image, caption) else {
         bail!(
             "no columns of captioned pictures found among: {}; say which they are with --image-column and --caption-column",
@@ -299,7 +322,8 @@ pub fn caption_columns(table: &ParquetTable, choice: &CaptionChoice) -> anyhow::
     if let Some(ColumnKind::Other) = table.column(&image).map(ColumnKind::element) {
         bail!("column \"{image}\" holds no pictures; pictures are a struct of bytes and path, bytes, or paths");
     }
-    let questions = if choice.questions.is_empty() { vec![DEFAULT_QUESTION.to_owned()] } else { choice.questions.clone() };
+    let questions =
+        if choice.questions.is_empty() { vec![DEFAULT_QUESTION.to_owned()] } else { choice.questions.clone() };
     Ok(CaptionColumns { image: Some(image), id, caption, questions })
 }
 

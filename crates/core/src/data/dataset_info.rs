@@ -15,8 +15,22 @@ pub const FILE_NAME: &str = "dataset_info.json";
 
 /// Keys of LLaMA-Factory's entries; others are named in [`Entry::notes`].
 const KEYS: [&str; 16] = [
-    "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags", "hf_hub_url",
-    "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "revision", "file_sha1",
+    "file_name",
+    "formatting",
+    "ranking",
+    "subset",
+    "split",
+    "folder",
+    "num_samples",
+    "columns",
+    "tags",
+    "hf_hub_url",
+    "ms_hub_url",
+    "om_hub_url",
+    "script_url",
+    "cloud_file_name",
+    "revision",
+    "file_sha1",
 ];
 
 /// The whole file.
@@ -126,7 +140,9 @@ impl DatasetInfo {
     pub fn load(dataset_dir: &Path) -> anyhow::Result<Self> {
         let dir = dataset_dir.to_string_lossy();
         if dir == "ONLINE" || dir.starts_with("REMOTE:") {
-            bail!("dataset_dir \"{dir}\" asks for data from a hub; download the data set and set dataset_dir to its folder");
+            bail!(
+                "dataset_dir \"{dir}\" asks for data from a hub; download the data set and set dataset_dir to its folder"
+            );
         }
         let path = dataset_dir.join(FILE_NAME);
         let bytes = std::fs::read(&path).with_context(|| {
@@ -187,17 +203,23 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
         ("cloud_file_name", "cloud storage"),
     ] {
         if let Some(source) = raw.get(key).filter(|v| !v.is_null()) {
-            bail!("`{key}`: {source} is read from {what}, which is not done here; download its files, put them into dataset_dir and write `file_name` instead");
+            bail!(
+                "`{key}`: {source} is read from {what}, which is not done here; download its files, put them into dataset_dir and write `file_name` instead"
+            );
         }
     }
     if raw.get("ranking").and_then(Value::as_bool) == Some(true) {
-        bail!("`ranking`: true marks preference data (chosen and rejected answers), which supervised fine-tuning cannot use; take a data set of plain answers");
+        bail!(
+            "`ranking`: true marks preference data (chosen and rejected answers), which supervised fine-tuning cannot use; take a data set of plain answers"
+        );
     }
     let mut notes = Vec::new();
     if let Some(split) = text(raw, "split")?
         && split != "train"
     {
-        bail!("`split`: \"{split}\" is not there: local files have only the split \"train\"; remove the key, or use num_samples for a part");
+        bail!(
+            "`split`: \"{split}\" is not there: local files have only the split \"train\"; remove the key, or use num_samples for a part"
+        );
     }
     for key in ["subset", "folder"] {
         if text(raw, key)?.is_some() {
@@ -260,7 +282,9 @@ fn columns(raw: &Map<String, Value>) -> anyhow::Result<Columns> {
 fn tags(raw: &Map<String, Value>) -> anyhow::Result<Tags> {
     let Some(given) = object(raw, "tags")? else { return Ok(Tags::default()) };
     let tag = |key: &str| text(given, key).context("`tags`");
-    let needed = |key: &str| tag(key)?.ok_or_else(|| anyhow!("`tags`: \"{key}\" is missing, and where `tags` is given it has no default"));
+    let needed = |key: &str| {
+        tag(key)?.ok_or_else(|| anyhow!("`tags`: \"{key}\" is missing, and where `tags` is given it has no default"))
+    };
     Ok(Tags {
         role: needed("role_tag")?,
         content: needed("content_tag")?,
@@ -304,7 +328,10 @@ mod tests {
     #[test]
     fn absent_columns_and_tags_have_llamafactorys_defaults() {
         let e = parse(json!({"file_name": "a.json"})).unwrap();
-        assert_eq!((e.formatting, e.columns.prompt.as_deref(), e.columns.messages.as_deref()), (Formatting::Alpaca, Some("instruction"), Some("conversations")));
+        assert_eq!(
+            (e.formatting, e.columns.prompt.as_deref(), e.columns.messages.as_deref()),
+            (Formatting::Alpaca, Some("instruction"), Some("conversations"))
+        );
         assert_eq!((e.tags.role.as_str(), e.tags.system.as_deref()), ("from", Some("system")));
     }
 
@@ -348,7 +375,12 @@ mod tests {
     fn an_unknown_name_lists_the_known_ones_and_broken_json_names_its_line() {
         let info = DatasetInfo::parse(Path::new("info.json"), b"\xEF\xBB\xBF{\"a\": {}, \"b\": {}}").unwrap();
         assert!(info.entry("c").unwrap_err().to_string().contains("a, b"));
-        assert!(DatasetInfo::parse(Path::new("info.json"), b"{\n\"a\": }").unwrap_err().to_string().starts_with("info.json:2:"));
+        assert!(
+            DatasetInfo::parse(Path::new("info.json"), b"{\n\"a\": }")
+                .unwrap_err()
+                .to_string()
+                .starts_with("info.json:2:")
+        );
     }
 
     #[test]

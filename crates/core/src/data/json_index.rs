@@ -102,9 +102,12 @@ impl JsonIndex {
             });
         };
         let mut bytes = vec![0; span.len as usize];
-        self.file
-            .read_exact_at(&mut bytes, span.start)
-            .map_err(|e| Fault::new(kind::UNREADABLE, format!("reading {} bytes at byte {}: {e}; was the file changed?", span.len, span.start)))?;
+        self.file.read_exact_at(&mut bytes, span.start).map_err(|e| {
+            Fault::new(
+                kind::UNREADABLE,
+                format!("reading {} bytes at byte {}: {e}; was the file changed?", span.len, span.start),
+            )
+        })?;
         let text = std::str::from_utf8(&bytes).map_err(|e| {
             let (line, byte) = span.place(&bytes, e.valid_up_to());
             Fault::new(
@@ -116,9 +119,8 @@ impl JsonIndex {
             Ok(Value::Object(fields)) => Ok(fields),
             Ok(_) => Err(Fault::new(kind::NOT_AN_OBJECT, "the row is not a JSON object {…}")),
             Err(e) => {
-                let line_start = (1..e.line()).fold(0, |at, _| {
-                    memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n + 1)
-                });
+                let line_start = (1..e.line())
+                    .fold(0, |at, _| memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |n| at + n + 1));
                 let (line, byte) = span.place(&bytes, (line_start + e.column().saturating_sub(1)).min(bytes.len()));
                 let message = e.to_string();
                 let message = message.split(" at line ").next().unwrap_or(&message);
@@ -186,7 +188,10 @@ impl<'a> Scan<'a> {
     /// Notes where the structure breaks; always false, so that the caller's loop ends.
     fn fail(&mut self, at: usize, reason: String) -> bool {
         let line = self.line_of(at.max(self.counted));
-        let reason = format!("not JSON: {reason} (byte {at}); {} rows before it can be used, nothing after it was read", self.spans.len());
+        let reason = format!(
+            "not JSON: {reason} (byte {at}); {} rows before it can be used, nothing after it was read",
+            self.spans.len()
+        );
         self.broken = Some((line, Fault::new(kind::BAD_JSON, reason)));
         false
     }
@@ -196,7 +201,9 @@ impl<'a> Scan<'a> {
     fn one_row_per_line(&self) -> bool {
         let rest = &self.bytes[self.at..];
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        if rest.starts_with(b"{") && matches!(skip_value(&rest[..end], 0), Ok(n) if rest[n..end].iter().all(|&b| b == b',' || b.is_ascii_whitespace())) {
+        if rest.starts_with(b"{")
+            && matches!(skip_value(&rest[..end], 0), Ok(n) if rest[n..end].iter().all(|&b| b == b',' || b.is_ascii_whitespace()))
+        {
             return true;
         }
         rest[end..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{')
@@ -405,7 +412,9 @@ mod tests {
     #[test]
     fn utf16_and_empty_files_are_refused_in_words() {
         let dir = tempfile::tempdir().unwrap();
-        for (bytes, word) in [(&b""[..], "empty"), (b"\xFF\xFE[\0", "UTF-16"), (b"  \n", "white space"), (b"hello", "neither")] {
+        for (bytes, word) in
+            [(&b""[..], "empty"), (b"\xFF\xFE[\0", "UTF-16"), (b"  \n", "white space"), (b"hello", "neither")]
+        {
             let path = dir.path().join("x.json");
             std::fs::write(&path, bytes).unwrap();
             let message = JsonIndex::open(&path).unwrap_err().to_string();

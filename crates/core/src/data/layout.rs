@@ -102,7 +102,10 @@ impl Layout {
                 let turns = turns(&row, columns, tags, merge_tools)?;
                 let mut parsed = with_common(row, columns, turns.messages, turns.system)?;
                 if !turns.images.is_empty() && !parsed.images.is_empty() {
-                    return Err(Fault::new(kind::IMAGE_COUNT, "pictures both in the messages and in the images column: their order is not clear; keep one of the two"));
+                    return Err(Fault::new(
+                        kind::IMAGE_COUNT,
+                        "pictures both in the messages and in the images column: their order is not clear; keep one of the two",
+                    ));
                 }
                 parsed.images.extend(turns.images);
                 parsed
@@ -120,13 +123,23 @@ impl Parsed {
         let messages = &self.conversation.messages;
         if messages.is_empty() {
             // Stage `vision` learns from labels per picture token and needs no conversation.
-            return if self.image_labels.is_some() { Ok(()) } else { Err(Fault::new(kind::NO_TURNS, "the conversation has no turns")) };
+            return if self.image_labels.is_some() {
+                Ok(())
+            } else {
+                Err(Fault::new(kind::NO_TURNS, "the conversation has no turns"))
+            };
         }
         for (i, message) in messages.iter().enumerate() {
             let asks = matches!(message.role, Role::User | Role::Observation);
             if asks != (i % 2 == 0) {
                 let (is, expected) = if asks { ("a question", "an answer") } else { ("an answer", "a question") };
-                return Err(Fault::new(kind::BAD_ROLE, format!("turn {} is {is} where {expected} must be: questions (user, observation) and answers (assistant, function) take turns, a question first", i + 1)));
+                return Err(Fault::new(
+                    kind::BAD_ROLE,
+                    format!(
+                        "turn {} is {is} where {expected} must be: questions (user, observation) and answers (assistant, function) take turns, a question first",
+                        i + 1
+                    ),
+                ));
             }
         }
         if messages.len() % 2 == 1 {
@@ -137,13 +150,22 @@ impl Parsed {
         }
         for mark in ["<video>", "<audio>"] {
             if messages.iter().any(|m| m.content.contains(mark)) {
-                return Err(Fault::new(kind::UNSUPPORTED_MEDIA, format!("{mark} in the text: only pictures are supported")));
+                return Err(Fault::new(
+                    kind::UNSUPPORTED_MEDIA,
+                    format!("{mark} in the text: only pictures are supported"),
+                ));
             }
         }
         // All turns count, as in LLaMA-Factory (`mm_plugin.py`, `_validate_messages`).
         let marks: usize = messages.iter().map(|m| m.content.matches(IMAGE_MARK).count()).sum();
         if marks != self.images.len() {
-            return Err(Fault::new(kind::IMAGE_COUNT, format!("{marks} {IMAGE_MARK} marks in the messages, but {} pictures; both numbers must be the same", self.images.len())));
+            return Err(Fault::new(
+                kind::IMAGE_COUNT,
+                format!(
+                    "{marks} {IMAGE_MARK} marks in the messages, but {} pictures; both numbers must be the same",
+                    self.images.len()
+                ),
+            ));
         }
         Ok(())
     }
@@ -181,7 +203,12 @@ fn with_common(row: Row, columns: &Columns, messages: Vec<Message>, system: Opti
         match row.fields.get(column) {
             None | Some(Value::Null) => {}
             Some(Value::Array(list)) if list.is_empty() => {}
-            Some(_) => return Err(Fault::new(kind::UNSUPPORTED_MEDIA, format!("column \"{column}\" is not empty: only pictures are supported"))),
+            Some(_) => {
+                return Err(Fault::new(
+                    kind::UNSUPPORTED_MEDIA,
+                    format!("column \"{column}\" is not empty: only pictures are supported"),
+                ));
+            }
         }
     }
     // A system message comes before the system column, and an empty text counts as none.
@@ -203,11 +230,20 @@ fn with_common(row: Row, columns: &Columns, messages: Vec<Message>, system: Opti
 }
 
 fn image_labels(value: &Value) -> Result<Vec<Vec<String>>, Fault> {
-    let wrong = || Fault::new(kind::IMAGE_LABELS, "`image_labels` must be a list (one entry per picture token) of lists of words");
+    let wrong = || {
+        Fault::new(kind::IMAGE_LABELS, "`image_labels` must be a list (one entry per picture token) of lists of words")
+    };
     let tokens = value.as_array().ok_or_else(wrong)?;
     tokens
         .iter()
-        .map(|words| words.as_array().ok_or_else(wrong)?.iter().map(|w| w.as_str().map(str::to_owned).ok_or_else(wrong)).collect())
+        .map(|words| {
+            words
+                .as_array()
+                .ok_or_else(wrong)?
+                .iter()
+                .map(|w| w.as_str().map(str::to_owned).ok_or_else(wrong))
+                .collect()
+        })
         .collect()
 }
 
@@ -218,10 +254,16 @@ fn alpaca(row: &Row, columns: &Columns) -> Result<Vec<Message>, Fault> {
     if let Some(Value::Array(history)) = columns.history.as_ref().and_then(|c| row.fields.get(c)) {
         for (i, pair) in history.iter().enumerate() {
             let [question, answer] = pair.as_array().map(Vec::as_slice).unwrap_or_default() else {
-                return Err(Fault::new(kind::BAD_TYPE, format!("history entry {} is not a pair of question and answer", i + 1)));
+                return Err(Fault::new(
+                    kind::BAD_TYPE,
+                    format!("history entry {} is not a pair of question and answer", i + 1),
+                ));
             };
             let (Some(question), Some(answer)) = (question.as_str(), answer.as_str()) else {
-                return Err(Fault::new(kind::BAD_TYPE, format!("history entry {}: question and answer must be texts", i + 1)));
+                return Err(Fault::new(
+                    kind::BAD_TYPE,
+                    format!("history entry {}: question and answer must be texts", i + 1),
+                ));
             };
             push(Role::User, question);
             push(Role::Assistant, answer);
@@ -230,8 +272,16 @@ fn alpaca(row: &Row, columns: &Columns) -> Result<Vec<Message>, Fault> {
     let prompt = text(row, columns.prompt.as_deref())?;
     let query = text(row, columns.query.as_deref())?;
     if prompt.is_none() && query.is_none() {
-        let named = [&columns.prompt, &columns.query].into_iter().flatten().map(|c| format!("\"{c}\"")).collect::<Vec<_>>().join(" nor ");
-        return Err(Fault::new(kind::MISSING_COLUMN, format!("the row has no question: neither {named}; name its columns in dataset_info.json (`columns`)")));
+        let named = [&columns.prompt, &columns.query]
+            .into_iter()
+            .flatten()
+            .map(|c| format!("\"{c}\""))
+            .collect::<Vec<_>>()
+            .join(" nor ");
+        return Err(Fault::new(
+            kind::MISSING_COLUMN,
+            format!("the row has no question: neither {named}; name its columns in dataset_info.json (`columns`)"),
+        ));
     }
     let parts: Vec<&str> = [prompt, query].into_iter().flatten().filter(|s| !s.is_empty()).collect();
     push(Role::User, &parts.join("\n"));
@@ -257,11 +307,16 @@ struct Turns {
 /// A list of `{role, content}`. `merge_tools` (openai): tool results in a row become one observation, and `tool_calls`
 /// become a function message.
 fn turns(row: &Row, columns: &Columns, tags: &Tags, merge_tools: bool) -> Result<Turns, Fault> {
-    let column = columns.messages.as_deref().ok_or_else(|| Fault::new(kind::MISSING_COLUMN, "dataset_info.json names no messages column (`columns`: {\"messages\": …})"))?;
+    let column = columns.messages.as_deref().ok_or_else(|| {
+        Fault::new(kind::MISSING_COLUMN, "dataset_info.json names no messages column (`columns`: {\"messages\": …})")
+    })?;
     let list = match row.fields.get(column) {
         None => {
             let found: Vec<&str> = row.fields.keys().map(String::as_str).take(12).collect();
-            return Err(Fault::new(kind::MISSING_COLUMN, format!("the row has no column \"{column}\"; it has: {}", found.join(", "))));
+            return Err(Fault::new(
+                kind::MISSING_COLUMN,
+                format!("the row has no column \"{column}\"; it has: {}", found.join(", ")),
+            ));
         }
         Some(Value::Array(list)) => list,
         Some(other) => return Err(bad_type(&format!("column \"{column}\""), "a list of turns", other)),
@@ -274,13 +329,18 @@ fn turns(row: &Row, columns: &Columns, tags: &Tags, merge_tools: bool) -> Result
             Some(Value::String(name)) => name,
             _ => return Err(Fault::new(kind::BAD_ROLE, format!("turn {} has no role (\"{}\")", i + 1, tags.role))),
         };
-        let called = fields.get("tool_calls").and_then(Value::as_array).filter(|calls| merge_tools && !calls.is_empty());
+        let called =
+            fields.get("tool_calls").and_then(Value::as_array).filter(|calls| merge_tools && !calls.is_empty());
         let content = match (fields.get(&tags.content), called) {
             (Some(Value::String(text)), _) => text.clone(),
             (Some(Value::Array(parts)), _) => content_parts(parts, i, &mut turns.images)?,
             (None | Some(Value::Null), Some(_)) => String::new(),
-            (None | Some(Value::Null), None) => return Err(Fault::new(kind::BAD_TYPE, format!("turn {} has no text (\"{}\")", i + 1, tags.content))),
-            (Some(other), _) => return Err(bad_type(&format!("turn {}: \"{}\"", i + 1, tags.content), "a text", other)),
+            (None | Some(Value::Null), None) => {
+                return Err(Fault::new(kind::BAD_TYPE, format!("turn {} has no text (\"{}\")", i + 1, tags.content)));
+            }
+            (Some(other), _) => {
+                return Err(bad_type(&format!("turn {}: \"{}\"", i + 1, tags.content), "a text", other));
+            }
         };
         if i == 0 && Some(name) == tags.system.as_ref() {
             turns.system = Some(content);
@@ -344,9 +404,23 @@ fn content_parts(parts: &[Value], turn: usize, images: &mut Vec<ImageCell>) -> R
                     content += IMAGE_MARK;
                     images.push(ImageCell::Path(path.to_owned()));
                 }
-                None => return Err(Fault::new(kind::IMAGE_MISSING, format!("turn {}: a picture part without a path", turn + 1))),
+                None => {
+                    return Err(Fault::new(
+                        kind::IMAGE_MISSING,
+                        format!("turn {}: a picture part without a path", turn + 1),
+                    ));
+                }
             },
-            other => return Err(Fault::new(kind::UNSUPPORTED_MEDIA, format!("turn {}: a part of type \"{}\"; text and image are supported", turn + 1, other.unwrap_or("(none)")))),
+            other => {
+                return Err(Fault::new(
+                    kind::UNSUPPORTED_MEDIA,
+                    format!(
+                        "turn {}: a part of type \"{}\"; text and image are supported",
+                        turn + 1,
+                        other.unwrap_or("(none)")
+                    ),
+                ));
+            }
         }
     }
     Ok(content)
@@ -365,5 +439,9 @@ fn caption(row: Row, columns: &CaptionColumns, i: usize) -> Result<Parsed, Fault
         Message { role: Role::User, content: question },
         Message { role: Role::Assistant, content: caption.to_owned() },
     ];
-    Ok(Parsed { conversation: Conversation { messages, ..Conversation::default() }, images: row.images, image_labels: None })
+    Ok(Parsed {
+        conversation: Conversation { messages, ..Conversation::default() },
+        images: row.images,
+        image_labels: None,
+    })
 }

@@ -24,9 +24,16 @@ pub enum ImageRef {
     Bytes(Arc<[u8]>),
     /// Inside a parquet file: picture number `nth` of row `row`, fetched when asked for, so that a prepared data set
     /// does not hold all pictures in memory.
-    Stored { table: Arc<ParquetTable>, row: usize, nth: usize },
+    Stored {
+        table: Arc<ParquetTable>,
+        row: usize,
+        nth: usize,
+    },
     /// Not found at any of the places that were tried.
-    Missing { given: String, tried: Vec<PathBuf> },
+    Missing {
+        given: String,
+        tried: Vec<PathBuf>,
+    },
 }
 
 /// Why a picture's bytes cannot be had.

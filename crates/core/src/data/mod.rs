@@ -11,13 +11,13 @@
 //! file at memory speed; parquet: the footers). And nothing is lost silently: whatever cannot be used becomes a
 //! [`Problem`] with a stable kind, the file, the line and a reason.
 
+mod cells;
 pub mod check;
 pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
 pub mod json_index;
 pub mod layout;
-mod cells;
 mod media;
 mod parallel;
 pub mod parquet;

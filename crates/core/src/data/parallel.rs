@@ -11,7 +11,11 @@ const CHUNK: usize = 32;
 const MAX_THREADS: usize = 16;
 
 /// Calls `work(i)` for `0..n` on several threads and `sink(i, result)` on this one, in the order of `i`, until it breaks.
-pub fn in_order<T: Send>(n: usize, work: impl Fn(usize) -> T + Sync, mut sink: impl FnMut(usize, T) -> ControlFlow<()>) {
+pub fn in_order<T: Send>(
+    n: usize,
+    work: impl Fn(usize) -> T + Sync,
+    mut sink: impl FnMut(usize, T) -> ControlFlow<()>,
+) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_THREADS);
     if threads == 1 || n <= CHUNK {
         let _ = (0..n).try_for_each(|i| sink(i, work(i)));
@@ -61,10 +65,14 @@ mod tests {
     fn results_come_in_order_and_every_one_once() {
         for n in [0, 1, 31, 33, 1000] {
             let mut seen = Vec::new();
-            in_order(n, |i| i * i, |i, square| {
-                seen.push((i, square));
-                ControlFlow::Continue(())
-            });
+            in_order(
+                n,
+                |i| i * i,
+                |i, square| {
+                    seen.push((i, square));
+                    ControlFlow::Continue(())
+                },
+            );
             assert_eq!(seen, (0..n).map(|i| (i, i * i)).collect::<Vec<_>>());
         }
     }
@@ -72,10 +80,14 @@ mod tests {
     #[test]
     fn a_break_ends_all_work() {
         let mut seen = 0;
-        in_order(100_000, |i| i, |i, _| {
-            seen += 1;
-            if i == 40 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        in_order(
+            100_000,
+            |i| i,
+            |i, _| {
+                seen += 1;
+                if i == 40 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        );
         assert_eq!(seen, 41);
     }
 }

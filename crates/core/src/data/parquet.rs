@@ -154,7 +154,11 @@ impl ParquetTable {
 
     /// Limits reading to the named columns (unknown names are left out) and says which one holds pictures.
     pub fn with_columns(mut self, wanted: &[&str], image_column: Option<&str>) -> Self {
-        let keep = self.columns.iter().enumerate().filter(|(_, (name, _))| wanted.contains(&name.as_str()) || Some(name.as_str()) == image_column);
+        let keep = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, (name, _))| wanted.contains(&name.as_str()) || Some(name.as_str()) == image_column);
         self.projection = Some(keep.map(|(i, _)| i).collect());
         self.image_column = image_column.map(str::to_owned);
         self
@@ -162,7 +166,14 @@ impl ParquetTable {
 
     /// The same rows with other columns; no footer is read again.
     pub fn reopened(&self, wanted: &[&str]) -> Self {
-        let same = Self { shards: self.shards.clone(), rows: self.rows, columns: self.columns.clone(), projection: None, image_column: None, state: Mutex::default() };
+        let same = Self {
+            shards: self.shards.clone(),
+            rows: self.rows,
+            columns: self.columns.clone(),
+            projection: None,
+            image_column: None,
+            state: Mutex::default(),
+        };
         same.with_columns(wanted, None)
     }
 
@@ -237,7 +248,8 @@ impl ParquetTable {
 
     /// Bytes of picture `nth` of `row`.
     pub(super) fn image(&self, row: usize, nth: usize) -> Result<Vec<u8>, MediaError> {
-        let found = self.row(row).map_err(|fault| MediaError::Parquet(format!("{}: {}", self.origin(row), fault.reason)))?;
+        let found =
+            self.row(row).map_err(|fault| MediaError::Parquet(format!("{}: {}", self.origin(row), fault.reason)))?;
         let column = self.image_column.as_deref().and_then(|name| found.column(name));
         match column.and_then(|array| cells::image_bytes(array, found.at, nth)) {
             Some(bytes) => Ok(bytes),
@@ -359,7 +371,8 @@ impl ParquetRow {
     /// A cell as JSON; `Null` if there is no such column.
     pub fn json(&self, column: &str) -> Result<Value, Fault> {
         self.column(column).map_or(Ok(Value::Null), |array| {
-            cells::json(array, self.at).map_err(|fault| Fault::new(fault.kind, format!("column \"{column}\": {}", fault.reason)))
+            cells::json(array, self.at)
+                .map_err(|fault| Fault::new(fault.kind, format!("column \"{column}\": {}", fault.reason)))
         })
     }
 }
@@ -388,9 +401,10 @@ fn load_footer(path: &Path) -> anyhow::Result<(ArrowReaderMetadata, u64)> {
 
 fn row_count(meta: &ArrowReaderMetadata) -> anyhow::Result<usize> {
     meta.metadata().row_groups().iter().try_fold(0usize, |sum, group| {
-        usize::try_from(group.num_rows()).ok().and_then(|n| sum.checked_add(n)).ok_or_else(|| {
-            anyhow!("a row group with an impossible number of rows ({})", group.num_rows())
-        })
+        usize::try_from(group.num_rows())
+            .ok()
+            .and_then(|n| sum.checked_add(n))
+            .ok_or_else(|| anyhow!("a row group with an impossible number of rows ({})", group.num_rows()))
     })
 }
 

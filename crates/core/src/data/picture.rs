@@ -44,7 +44,8 @@ fn jpeg_end(file: &[u8]) -> Result<(), Fault> {
 
 /// A PNG is a list of chunks: length, name, data, CRC-32 of name and data; the last is IEND.
 fn png_chunks(file: &[u8]) -> Result<(), Fault> {
-    let truncated = || Fault::new(kind::IMAGE_TRUNCATED, format!("the PNG ends too early ({} bytes, no IEND chunk)", file.len()));
+    let truncated =
+        || Fault::new(kind::IMAGE_TRUNCATED, format!("the PNG ends too early ({} bytes, no IEND chunk)", file.len()));
     let mut rest = file.get(8..).ok_or_else(truncated)?;
     loop {
         let (length, body) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
@@ -53,7 +54,10 @@ fn png_chunks(file: &[u8]) -> Result<(), Fault> {
         let (crc, after) = after.split_first_chunk::<4>().ok_or_else(truncated)?;
         if crc32fast::hash(named) != u32::from_be_bytes(*crc) {
             let name = String::from_utf8_lossy(&named[..4]).into_owned();
-            return Err(Fault::new(kind::IMAGE_BROKEN, format!("the PNG is damaged: the checksum of its chunk {name:?} is wrong")));
+            return Err(Fault::new(
+                kind::IMAGE_BROKEN,
+                format!("the PNG is damaged: the checksum of its chunk {name:?} is wrong"),
+            ));
         }
         if &named[..4] == b"IEND" {
             return Ok(());
@@ -69,7 +73,9 @@ mod tests {
 
     fn encode(format: image::ImageFormat) -> Vec<u8> {
         let mut out = Cursor::new(Vec::new());
-        image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, 7])).write_to(&mut out, format).unwrap();
+        image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, 7]))
+            .write_to(&mut out, format)
+            .unwrap();
         out.into_inner()
     }
 
@@ -99,7 +105,10 @@ mod tests {
             let whole = encode(format);
             for cut in 12..whole.len() - 1 {
                 let found = fault(&whole[..cut]);
-                assert!([kind::IMAGE_TRUNCATED, kind::IMAGE_BROKEN].contains(&found), "{format:?} cut at {cut}: {found}");
+                assert!(
+                    [kind::IMAGE_TRUNCATED, kind::IMAGE_BROKEN].contains(&found),
+                    "{format:?} cut at {cut}: {found}"
+                );
             }
             assert_eq!(fault(&whole[..whole.len() / 2]), kind::IMAGE_TRUNCATED);
         }
@@ -117,7 +126,11 @@ mod tests {
     fn a_picture_bomb_is_refused_by_its_header() {
         // A PNG header of 60,000 x 60,000 pixels: signature, IHDR, IEND with right checksums.
         let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
-        for chunk in [[b"IHDR".as_slice(), &60_000u32.to_be_bytes(), &60_000u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat(), b"IDAT".to_vec(), b"IEND".to_vec()] {
+        for chunk in [
+            [b"IHDR".as_slice(), &60_000u32.to_be_bytes(), &60_000u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat(),
+            b"IDAT".to_vec(),
+            b"IEND".to_vec(),
+        ] {
             png.extend(u32::try_from(chunk.len() - 4).unwrap().to_be_bytes());
             png.extend(&chunk);
             png.extend(crc32fast::hash(&chunk).to_be_bytes());
@@ -134,7 +147,14 @@ mod tests {
 
     #[test]
     fn no_cut_and_no_flip_makes_it_panic() {
-        for format in [image::ImageFormat::Jpeg, image::ImageFormat::Png, image::ImageFormat::Gif, image::ImageFormat::Bmp, image::ImageFormat::Tiff, image::ImageFormat::WebP] {
+        for format in [
+            image::ImageFormat::Jpeg,
+            image::ImageFormat::Png,
+            image::ImageFormat::Gif,
+            image::ImageFormat::Bmp,
+            image::ImageFormat::Tiff,
+            image::ImageFormat::WebP,
+        ] {
             let whole = encode(format);
             for i in 0..whole.len().min(400) {
                 let mut damaged = whole.clone();

@@ -40,7 +40,12 @@ impl Encoder<'_> {
     }
 
     /// Encodes samples `range` on all cores and hands them to `sink` in order, until it breaks.
-    pub fn encode_all(&self, d: &Dataset, range: Range<usize>, sink: &mut dyn FnMut(usize, Result<Prepared, Problem>) -> ControlFlow<()>) {
+    pub fn encode_all(
+        &self,
+        d: &Dataset,
+        range: Range<usize>,
+        sink: &mut dyn FnMut(usize, Result<Prepared, Problem>) -> ControlFlow<()>,
+    ) {
         let range = range.start.min(d.len())..range.end.min(d.len());
         let work = |i: usize| d.get(range.start + i).and_then(|sample| self.encode(range.start + i, sample));
         in_order(range.len(), work, |i, result| sink(range.start + i, result));
@@ -51,13 +56,17 @@ impl Encoder<'_> {
         if let Some(labels) = &sample.image_labels {
             let tokens: i64 = grids.iter().map(|g| g.iter().product::<i64>() / 4).sum();
             if labels.len() as i64 != tokens {
-                return Err(Fault::new(kind::IMAGE_LABELS, format!("`image_labels` has {} entries, but the pictures have {tokens} tokens", labels.len())));
+                return Err(Fault::new(
+                    kind::IMAGE_LABELS,
+                    format!("`image_labels` has {} entries, but the pictures have {tokens} tokens", labels.len()),
+                ));
             }
             if sample.conversation.messages.is_empty() {
                 return Ok(Encoded { input_ids: Vec::new(), labels: Vec::new(), grids, truncated: 0 });
             }
         }
-        encode_conversation(self.tokenizer, &sample.conversation, &grids, self.options).map_err(|e| Fault::new(e.kind(), e.to_string()))
+        encode_conversation(self.tokenizer, &sample.conversation, &grids, self.options)
+            .map_err(|e| Fault::new(e.kind(), e.to_string()))
     }
 
     fn grid(&self, image: &ImageRef) -> Result<Grid, Fault> {

@@ -79,7 +79,12 @@ struct One {
 }
 
 /// Looks at samples `range`; picture headers only.
-pub fn stats(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, progress: &mut dyn FnMut(usize, usize)) -> Stats {
+pub fn stats(
+    d: &Dataset,
+    range: Range<usize>,
+    encoder: Option<&Encoder<'_>>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Stats {
     let range = range.start.min(d.len())..range.end.min(d.len());
     let mut problems = BTreeMap::new();
     let mut all = Vec::with_capacity(range.len());
@@ -116,10 +121,16 @@ fn one(index: usize, sample: Sample, encoder: Option<&Encoder<'_>>) -> Result<On
         let header = picture::look(&image.load()?)?;
         Ok((header.width, header.height))
     };
-    let sizes = sample.images.iter().map(size).collect::<Result<_, _>>().map_err(|fault: super::problem::Fault| fault.at(index, sample.origin.clone()))?;
+    let sizes = sample
+        .images
+        .iter()
+        .map(size)
+        .collect::<Result<_, _>>()
+        .map_err(|fault: super::problem::Fault| fault.at(index, sample.origin.clone()))?;
     let messages = &sample.conversation.messages;
     let answers = messages.iter().skip(1).step_by(2);
-    let (turns, answer_characters) = (messages.len() as u64 / 2, answers.map(|m| m.content.chars().count() as u64).sum());
+    let (turns, answer_characters) =
+        (messages.len() as u64 / 2, answers.map(|m| m.content.chars().count() as u64).sum());
     let tokens = encoder.map(|encoder| encoder.encode(index, sample)).transpose()?.map(|prepared| {
         let encoded = prepared.encoded;
         let labels = encoded.labels.iter().filter(|&&label| label != -100).count();

@@ -87,7 +87,9 @@ pub fn parquet_files(sources: &[impl AsRef<str>]) -> anyhow::Result<Vec<PathBuf>
             source.to_owned()
         };
         // glob sorts by name.
-        let found: Vec<PathBuf> = glob::glob(&pattern).with_context(|| format!("\"{source}\" is no file and no pattern"))?.collect::<Result<_, _>>()?;
+        let found: Vec<PathBuf> = glob::glob(&pattern)
+            .with_context(|| format!("\"{source}\" is no file and no pattern"))?
+            .collect::<Result<_, _>>()?;
         if found.is_empty() {
             let inside = path.is_dir().then(|| folders_with_parquet(path)).unwrap_or_default();
             match inside.as_slice() {
@@ -101,12 +103,13 @@ pub fn parquet_files(sources: &[impl AsRef<str>]) -> anyhow::Result<Vec<PathBuf>
 }
 
 fn folders_with_parquet(path: &Path) -> Vec<String> {
-    let mut folders: Vec<String> = glob::glob(&format!("{}/*/*.parquet", glob::Pattern::escape(&path.to_string_lossy())))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|file| Some(file.parent()?.display().to_string()))
-        .collect();
+    let mut folders: Vec<String> =
+        glob::glob(&format!("{}/*/*.parquet", glob::Pattern::escape(&path.to_string_lossy())))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|file| Some(file.parent()?.display().to_string()))
+            .collect();
     folders.dedup();
     folders
 }
@@ -118,12 +121,19 @@ impl Table {
         let file_type = FileType::of(&files[0])?;
         for file in &files[1..] {
             if FileType::of(file)? != file_type {
-                bail!("{}: its files are of different types ({}, {}); all must have the same", path.display(), files[0].display(), file.display());
+                bail!(
+                    "{}: its files are of different types ({}, {}); all must have the same",
+                    path.display(),
+                    files[0].display(),
+                    file.display()
+                );
             }
         }
         Ok(match file_type {
             FileType::Json => Self::Json(files.iter().map(|f| JsonIndex::open(f)).collect::<Result<_, _>>()?),
-            FileType::Parquet => Self::Parquet(Arc::new(ParquetTable::open(&files)?.with_columns(wanted, image_column))),
+            FileType::Parquet => {
+                Self::Parquet(Arc::new(ParquetTable::open(&files)?.with_columns(wanted, image_column)))
+            }
         })
     }
 
@@ -169,7 +179,8 @@ impl Table {
     pub fn row(&self, i: usize, image_column: Option<&str>) -> Result<Row, Fault> {
         match self {
             Self::Json(files) => {
-                let (file, i) = json_row(files, i).ok_or_else(|| Fault::new(kind::UNREADABLE, format!("there is no row {i}")))?;
+                let (file, i) =
+                    json_row(files, i).ok_or_else(|| Fault::new(kind::UNREADABLE, format!("there is no row {i}")))?;
                 let mut fields = file.row(i)?;
                 let images = match image_column.and_then(|column| fields.shift_remove(column)) {
                     None => Vec::new(),
@@ -211,7 +222,10 @@ fn json_images(value: Value) -> Result<Vec<ImageCell>, Fault> {
             Some(Value::String(path)) => Ok(ImageCell::Path(path)),
             _ => Err(Fault::new(kind::BAD_TYPE, "a picture is an object without a \"path\"; name its file")),
         },
-        other => Err(Fault::new(kind::BAD_TYPE, format!("a picture must be a path, not {}", super::layout::type_name(&other)))),
+        other => Err(Fault::new(
+            kind::BAD_TYPE,
+            format!("a picture must be a path, not {}", super::layout::type_name(&other)),
+        )),
     };
     match value {
         Value::Null => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! What a conversion needs to know to go on after an interruption: one small file, replaced twice a second.
+//! What a conversion needs to know to go on after an interruption: one small file, replaced a few times a second.
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};

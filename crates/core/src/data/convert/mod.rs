@@ -13,26 +13,26 @@
 //! Rows are written while they are read. [`journal`] says how an interrupted conversion goes on; its result is the
 //! one an uninterrupted run would have made.
 
+mod folder;
 mod journal;
 mod names;
 mod output;
 
 use super::cells::ImageCell;
 use super::dataset::{CaptionChoice, caption_columns};
-use super::dataset_info::{DatasetInfo, FILE_NAME};
+use super::dataset_info::DatasetInfo;
 use super::layout::CaptionColumns;
 use super::parquet::{ParquetRow, ParquetTable};
 use super::problem::{Fault, Problem, kind};
 use super::{ImageRef, MAX_IMAGE_BYTES, OnBad, layout, picture};
-use crate::fs::{safe_file_name, sync_dir, write_atomic};
-use anyhow::{Context, anyhow, bail};
+use crate::fs::{sync_dir, write_atomic};
+use anyhow::{Context, anyhow};
+use folder::{Places, enough_space, is_unused, lock, remove_if_there, sync_file_system};
 use journal::Journal;
 use names::Names;
 use output::Growing;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub const DEFAULT_NAME: &str = "mllm_med";
 pub const DEFAULT_FOLDER: &str = "mllm_data";
 
 /// How often the journal is written: what a killed conversion does twice.
-const CHECKPOINT: Duration = Duration::from_millis(500);
+const CHECKPOINT: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,42 +109,6 @@ pub enum ConvertError {
     Other(#[from] anyhow::Error),
 }
 
-/// The places of one conversion.
-struct Places {
-    folder: PathBuf,
-    json: PathBuf,
-    json_partial: PathBuf,
-    problems: PathBuf,
-    problems_partial: PathBuf,
-    journal: PathBuf,
-    info: PathBuf,
-    /// `file_name` of the dataset_info.json entry.
-    file_name: String,
-}
-
-impl Places {
-    fn new(o: &ConvertOptions) -> anyhow::Result<Self> {
-        for (what, name) in [("--name", &o.name), ("--folder", &o.folder)] {
-            if name.is_empty() || safe_file_name(name) != *name || name.contains(',') {
-                bail!("{what} \"{name}\": use letters, digits, '.', '_' and '-' only, not beginning with a dot");
-            }
-        }
-        let folder = o.out.join(&o.folder);
-        let extension = if o.format == Format::Json { "json" } else { "jsonl" };
-        let file = format!("{}.{extension}", o.folder);
-        Ok(Self {
-            json: folder.join(&file),
-            json_partial: folder.join(format!("{file}.partial")),
-            problems: folder.join(format!("{}.problems.jsonl", o.folder)),
-            problems_partial: folder.join(format!("{}.problems.jsonl.partial", o.folder)),
-            journal: folder.join(format!(".{}.journal", o.folder)),
-            info: o.out.join(FILE_NAME),
-            file_name: format!("{}/{file}", o.folder),
-            folder,
-        })
-    }
-}
-
 /// Converts. `progress(rows done, rows in all)` after each row.
 pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<ConvertReport, ConvertError> {
     let table = ParquetTable::open(&o.sources)?;
@@ -166,31 +130,46 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         Some(_) if !o.overwrite => {
             return Err(anyhow!("{} holds another conversion (other source, questions or options); choose another --folder or --name, or replace it with --overwrite", places.folder.display()).into());
         }
-        None if !o.overwrite && !is_empty(&places.folder)? => {
+        None if !o.overwrite && !is_unused(&places.folder, &o.folder)? => {
             return Err(anyhow!("{} is not empty and was not made by `data convert`; choose another --folder or --out, or use --overwrite", places.folder.display()).into());
         }
         _ => Journal::new(fingerprint),
     };
-    let foreign = info.get(&o.name).is_some_and(|entry| entry.get("file_name").and_then(Value::as_str) != Some(places.file_name.as_str()));
+    let foreign = info
+        .get(&o.name)
+        .is_some_and(|entry| entry.get("file_name").and_then(Value::as_str) != Some(places.file_name.as_str()));
     if foreign && !o.overwrite {
-        return Err(anyhow!("{} has an entry \"{}\" for other data; choose another --name, or replace it with --overwrite", places.info.display(), o.name).into());
+        return Err(anyhow!(
+            "{} has an entry \"{}\" for other data; choose another --name, or replace it with --overwrite",
+            places.info.display(),
+            o.name
+        )
+        .into());
     }
 
     let already_done = journal.finished && places.json.metadata().is_ok_and(|meta| meta.len() == journal.json_bytes);
-    let mut continued_at = 0;
     let mut names = Names::default();
+    let continued_at;
     if already_done {
         continued_at = rows;
         replay_names(&ids, &columns, rows, &mut names);
     } else {
         let (json, problems);
         (json, problems, journal) = reopen(&places, journal)?;
-        continued_at = journal.next_row.max(continued_at);
+        continued_at = journal.next_row;
         enough_space(&table, rows, continued_at, &places.folder)?;
-        // Written before the first picture, so that the folder is ours from then on.
-        journal.store(&places.journal)?;
         replay_names(&ids, &columns, continued_at, &mut names);
-        let run = Run { o, table: &table, ids: &ids, columns: &columns, image_column: &image_column, places: &places, journal, json, problems };
+        let run = Run {
+            o,
+            table: &table,
+            ids: &ids,
+            columns: &columns,
+            image_column: &image_column,
+            places: &places,
+            journal,
+            json,
+            problems,
+        };
         journal = run.rows(rows, &mut names, progress)?;
     }
     let report = ConvertReport {
@@ -210,7 +189,8 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
     // Read again: conversions into the same `out` may have added entries meanwhile.
     info = read_info(&places.info)?;
     info.insert(o.name.clone(), entry(&places.file_name));
-    let text = super::py_json::dumps_indented(&info, 2).map_err(anyhow::Error::from)?;
+    let mut text = super::py_json::dumps_indented(&info, 2).map_err(anyhow::Error::from)?;
+    text.push(b'\n');
     write_atomic(&places.info, &text).map_err(anyhow::Error::from)?;
     Ok(report)
 }
@@ -237,7 +217,12 @@ struct Good {
 
 impl Run<'_> {
     /// Writes all rows from the journal's place on and makes the result whole.
-    fn rows(mut self, rows: usize, names: &mut Names, progress: &mut dyn FnMut(usize, usize)) -> Result<Journal, ConvertError> {
+    fn rows(
+        mut self,
+        rows: usize,
+        names: &mut Names,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Journal, ConvertError> {
         let mut last = Instant::now();
         for row in self.journal.next_row..rows {
             let read = self.table.row(row);
@@ -273,12 +258,27 @@ impl Run<'_> {
         let caption = match read.json(&self.columns.caption)? {
             Value::String(caption) if !caption.trim().is_empty() => caption,
             Value::String(_) | Value::Null => {
-                return Err(Fault::new(kind::EMPTY_CAPTION, format!("the caption (column \"{}\") is empty", self.columns.caption)));
+                return Err(Fault::new(
+                    kind::EMPTY_CAPTION,
+                    format!("the caption (column \"{}\") is empty", self.columns.caption),
+                ));
             }
-            other => return Err(Fault::new(kind::BAD_TYPE, format!("the caption (column \"{}\") is {}, not a text", self.columns.caption, layout::type_name(&other)))),
+            other => {
+                return Err(Fault::new(
+                    kind::BAD_TYPE,
+                    format!(
+                        "the caption (column \"{}\") is {}, not a text",
+                        self.columns.caption,
+                        layout::type_name(&other)
+                    ),
+                ));
+            }
         };
         if caption.contains(layout::IMAGE_MARK) {
-            return Err(Fault::new(kind::IMAGE_COUNT, format!("the caption holds {}, which would stand for a second picture", layout::IMAGE_MARK)));
+            return Err(Fault::new(
+                kind::IMAGE_COUNT,
+                format!("the caption holds {}, which would stand for a second picture", layout::IMAGE_MARK),
+            ));
         }
         if let Some(column) = &self.columns.id {
             read.json(column)?;
@@ -291,12 +291,22 @@ impl Run<'_> {
                 let media_dir = self.o.media_dir.as_deref().or(beside).unwrap_or(Path::new("."));
                 ImageRef::resolve(path, media_dir, beside)?
             }
-            [] | [ImageCell::Empty] => return Err(Fault::new(kind::IMAGE_MISSING, "the row has neither the picture's bytes nor its path")),
-            several => return Err(Fault::new(kind::IMAGE_COUNT, format!("{} pictures in one row; a caption needs exactly one", several.len()))),
+            [] | [ImageCell::Empty] => {
+                return Err(Fault::new(kind::IMAGE_MISSING, "the row has neither the picture's bytes nor its path"));
+            }
+            several => {
+                return Err(Fault::new(
+                    kind::IMAGE_COUNT,
+                    format!("{} pictures in one row; a caption needs exactly one", several.len()),
+                ));
+            }
         };
         let bytes = image.load()?.into_owned();
         if bytes.len() as u64 > MAX_IMAGE_BYTES {
-            return Err(Fault::new(kind::IMAGE_TOO_LARGE, format!("{} bytes; pictures above {MAX_IMAGE_BYTES} bytes are refused", bytes.len())));
+            return Err(Fault::new(
+                kind::IMAGE_TOO_LARGE,
+                format!("{} bytes; pictures above {MAX_IMAGE_BYTES} bytes are refused", bytes.len()),
+            ));
         }
         let found = picture::look(&bytes)?;
         if self.o.decode {
@@ -356,10 +366,13 @@ fn reopen(places: &Places, journal: Journal) -> anyhow::Result<(Growing, Growing
             return Ok((json, problems, journal));
         }
     }
+    // The journal comes before every other file: it makes the folder ours.
+    let journal = Journal::new(journal.fingerprint);
+    journal.store(&places.journal)?;
     remove_if_there(&places.json_partial)?;
     remove_if_there(&places.problems_partial)?;
     let fresh = |path| Growing::resume(path, 0)?.ok_or_else(|| anyhow!("{}: cannot be begun", path.display()));
-    Ok((fresh(&places.json_partial)?, fresh(&places.problems_partial)?, Journal::new(journal.fingerprint)))
+    Ok((fresh(&places.json_partial)?, fresh(&places.problems_partial)?, journal))
 }
 
 /// The id of a row as text; rows without one are called by their number.
@@ -382,7 +395,8 @@ fn replay_names(ids: &ParquetTable, columns: &CaptionColumns, rows: usize, names
 fn fingerprint(o: &ConvertOptions, table: &ParquetTable, columns: &CaptionColumns) -> anyhow::Result<Value> {
     let sources = table.shards().map(|(path, rows, _, bytes)| {
         let name = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let changed = path.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        let changed =
+            path.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         Ok(json!({"path": name, "rows": rows, "bytes": bytes, "changed_ns": changed}))
     });
     Ok(json!({
@@ -408,70 +422,4 @@ fn read_info(path: &Path) -> anyhow::Result<Map<String, Value>> {
         Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
         Ok(bytes) => Ok(DatasetInfo::parse(path, &bytes)?.into_entries()),
     }
-}
-
-fn is_empty(folder: &Path) -> anyhow::Result<bool> {
-    Ok(std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?.next().is_none())
-}
-
-fn remove_if_there(path: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).with_context(|| format!("removing {}", path.display())),
-        _ => Ok(()),
-    }
-}
-
-/// One conversion a folder. The lock lies on the folder itself and ends with the process, however it ends.
-fn lock(folder: &Path) -> anyhow::Result<File> {
-    let dir = File::open(folder).with_context(|| format!("opening folder {}", folder.display()))?;
-    // SAFETY: flock on a descriptor that is open; it touches no memory.
-    if unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        let e = std::io::Error::last_os_error();
-        if e.kind() == std::io::ErrorKind::WouldBlock {
-            bail!("another conversion is writing into {}; wait for it, or choose another --folder", folder.display());
-        }
-        // Some network file systems know no locks: go on without.
-    }
-    Ok(dir)
-}
-
-/// Pictures take about as much room in the folder as in the parquet files.
-fn enough_space(table: &ParquetTable, rows: usize, done: usize, folder: &Path) -> anyhow::Result<()> {
-    let stored: u64 = table.shards().map(|(.., bytes)| bytes).sum();
-    let needed = (stored as f64 * rows.saturating_sub(done) as f64 / table.len().max(1) as f64) as u64;
-    if let Some(free) = free_bytes(folder)
-        && free < needed
-    {
-        bail!("{} has {} MB free, but the pictures need about {} MB; make room, or convert a part with --max-samples", folder.display(), free >> 20, needed >> 20);
-    }
-    Ok(())
-}
-
-fn free_bytes(folder: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: `path` is NUL-terminated and `stat` is plain data that the call fills.
-    let stat = unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then_some(stat)?
-    };
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Puts the pictures on the disk, all at once: a sync for each would take longer than the conversion.
-#[cfg(target_os = "linux")]
-fn sync_file_system(folder: &Path) -> anyhow::Result<()> {
-    let dir = File::open(folder)?;
-    // SAFETY: syncfs on a descriptor that is open; it touches no memory.
-    if unsafe { libc::syncfs(dir.as_raw_fd()) } != 0 {
-        return Err(std::io::Error::last_os_error()).with_context(|| format!("writing {} to the disk", folder.display()));
-    }
-    Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sync_file_system(_folder: &Path) -> anyhow::Result<()> {
-    // SAFETY: sync takes no arguments and touches no memory.
-    unsafe { libc::sync() };
-    Ok(())
 }

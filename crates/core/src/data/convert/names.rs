@@ -59,7 +59,20 @@ mod tests {
     #[test]
     fn hostile_ids_stay_inside_the_folder() {
         let mut names = Names::default();
-        for id in ["../../etc/passwd", "/etc/passwd", "a/b", "C:\\x", "a\0b", "..", ".", "", "CON", &"x".repeat(300), "图\u{202e}", ".hidden"] {
+        for id in [
+            "../../etc/passwd",
+            "/etc/passwd",
+            "a/b",
+            "C:\\x",
+            "a\0b",
+            "..",
+            ".",
+            "",
+            "CON",
+            &"x".repeat(300),
+            "图\u{202e}",
+            ".hidden",
+        ] {
             let name = names.claim(id);
             assert!(!name.is_empty() && name.len() <= 150 && !name.starts_with('.'), "{id:?} -> {name:?}");
             assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)), "{id:?} -> {name:?}");

@@ -62,12 +62,22 @@ impl Growing {
     }
 
     fn failed(&self) -> String {
-        format!("writing {}; what is done is kept: make room if the disk is full, and run the same command again", self.path.display())
+        format!(
+            "writing {}; what is done is kept: make room if the disk is full, and run the same command again",
+            self.path.display()
+        )
     }
 }
 
 /// Appends one sample in the layout of `json.dump(rows, indent=4, ensure_ascii=False)`, or as one line.
-pub fn write_sample(json: &mut Growing, format: Format, first: bool, question: &str, caption: &str, image: &str) -> anyhow::Result<()> {
+pub fn write_sample(
+    json: &mut Growing,
+    format: Format,
+    first: bool,
+    question: &str,
+    caption: &str,
+    image: &str,
+) -> anyhow::Result<()> {
     let turns = [Turn { content: question, role: "user" }, Turn { content: caption, role: "assistant" }];
     let row = SampleRow { messages: turns, images: [image] };
     match format {
@@ -114,7 +124,12 @@ pub fn write_picture(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         File::create(&next)?.write_all(bytes)?;
         std::fs::rename(&next, path)
     };
-    write().with_context(|| format!("writing {}; what is done is kept: make room if the disk is full, and run the same command again", path.display()))
+    write().with_context(|| {
+        format!(
+            "writing {}; what is done is kept: make room if the disk is full, and run the same command again",
+            path.display()
+        )
+    })
 }
 
 fn same_content(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {

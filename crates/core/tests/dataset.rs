@@ -1,0 +1,307 @@
+//! LLaMA-Factory's data sets: its layouts, its rules, its broken samples.
+
+use lightbox_core::data::{Dataset, DatasetOptions, ImageRef, Problem, Sample, check};
+use lightbox_core::text::Role;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/llamafactory/data")
+}
+
+fn open(dir: &Path, names: &[&str]) -> anyhow::Result<Dataset> {
+    Dataset::open(&options(dir, names))
+}
+
+fn options(dir: &Path, names: &[&str]) -> DatasetOptions {
+    DatasetOptions {
+        dataset_dir: dir.into(),
+        media_dir: None,
+        names: names.iter().map(|n| (*n).to_owned()).collect(),
+        max_samples: None,
+        seed: 42,
+    }
+}
+
+/// A data set of one row with the given entry (`file_name` is added).
+fn one(mut entry: Value, row: Value) -> Result<Sample, Problem> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p.png"), b"not looked at").unwrap();
+    std::fs::write(dir.path().join("d.jsonl"), row.to_string()).unwrap();
+    entry["file_name"] = json!("d.jsonl");
+    std::fs::write(dir.path().join("dataset_info.json"), json!({"d": entry}).to_string()).unwrap();
+    open(dir.path(), &["d"]).unwrap().get(0)
+}
+
+fn texts(sample: &Sample) -> Vec<(Role, &str)> {
+    sample.conversation.messages.iter().map(|m| (m.role, m.content.as_str())).collect()
+}
+
+fn sharegpt() -> Value {
+    json!({"formatting": "sharegpt", "columns": {"messages": "messages", "images": "images", "system": "system", "tools": "tools"},
+        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
+                 "observation_tag": "observation", "function_tag": "function", "system_tag": "system"}})
+}
+
+fn turn(role: &str, content: Value) -> Value {
+    json!({"role": role, "content": content})
+}
+
+fn kind(entry: Value, row: Value) -> &'static str {
+    one(entry, row).expect_err("a problem").kind
+}
+
+#[test]
+fn llamafactorys_broken_samples_each_become_a_problem_and_the_good_ones_stay() {
+    // LLaMA-Factory 0.9.5 drops the first seven with a warning, ends its run at the next three without naming the
+    // sample, and accepts the last.
+    for (name, expected) in [
+        ("bad_odd", Some("odd_turns")),
+        ("bad_role", Some("bad_role")),
+        ("bad_first_assistant", Some("bad_role")),
+        ("bad_unknown_role", Some("bad_role")),
+        ("bad_system_no_tag", Some("bad_role")),
+        ("bad_empty", Some("no_turns")),
+        ("bad_all", Some("odd_turns")),
+        ("bad_missing_image", Some("image_missing")),
+        ("bad_more_images", Some("image_count")),
+        ("bad_fewer_images", Some("image_count")),
+        ("bad_img_in_answer", None),
+    ] {
+        let d = open(&golden(), &[name]).unwrap();
+        let report = check(&d, 0..d.len(), None, &mut |_, _| {});
+        let kinds: Vec<&str> = report.problems.iter().map(|p| p.kind).collect();
+        assert_eq!(kinds, Vec::from_iter(expected), "{name}: {:?}", report.problems);
+        assert_eq!(report.good, d.len() - kinds.len(), "{name}");
+        for problem in &report.problems {
+            assert_eq!(problem.index, 0, "{name}");
+            assert!(problem.origin.ends_with(&format!("{name}.json:2")), "{}", problem.origin);
+        }
+    }
+}
+
+#[test]
+fn a_missing_system_tag_is_explained() {
+    let d = open(&golden(), &["bad_system_no_tag"]).unwrap();
+    assert!(d.get(0).unwrap_err().reason.contains("\"system_tag\": \"system\""));
+}
+
+#[test]
+fn the_golden_samples_are_read_whole() {
+    let d = open(&golden(), &["demo"]).unwrap();
+    let raw: Vec<Value> = serde_json::from_slice(&std::fs::read(golden().join("demo.json")).unwrap()).unwrap();
+    assert_eq!(d.len(), raw.len());
+    for (i, raw) in raw.iter().enumerate() {
+        let sample = d.get(i).unwrap();
+        let system = usize::from(raw["messages"][0]["role"] == "system");
+        let contents: Vec<&str> =
+            raw["messages"].as_array().unwrap().iter().skip(system).map(|m| m["content"].as_str().unwrap()).collect();
+        assert_eq!(texts(&sample).iter().map(|t| t.1).collect::<Vec<_>>(), contents);
+        assert_eq!(sample.conversation.system.is_some(), system == 1);
+        assert_eq!(sample.images.len(), raw["images"].as_array().map_or(0, Vec::len));
+    }
+}
+
+#[test]
+fn alpaca_joins_instruction_and_input_and_puts_history_first() {
+    let entry = json!({"columns": {"prompt": "instruction", "query": "input", "response": "output", "history": "history", "system": "sys"}});
+    let row = json!({"instruction": "Sum", "input": "1 2", "output": "3", "history": [["a", "b"]], "sys": "S"});
+    let sample = one(entry.clone(), row).unwrap();
+    assert_eq!(
+        texts(&sample),
+        [(Role::User, "a"), (Role::Assistant, "b"), (Role::User, "Sum\n1 2"), (Role::Assistant, "3")]
+    );
+    assert_eq!(sample.conversation.system.as_deref(), Some("S"));
+    let sample = one(json!({}), json!({"instruction": "Sum", "input": "", "output": "3"})).unwrap();
+    assert_eq!(texts(&sample)[0].1, "Sum");
+    assert_eq!(kind(json!({}), json!({"instruction": "Sum", "output": null})), "no_answer");
+    assert_eq!(kind(json!({}), json!({"instruction": "Sum", "output": 3})), "no_answer");
+    assert_eq!(kind(json!({}), json!({"instruction": "Sum", "output": " "})), "empty_caption");
+    assert_eq!(kind(json!({}), json!({"question": "Sum", "output": "3"})), "missing_column");
+    assert_eq!(kind(json!({}), json!({"instruction": ["Sum"], "output": "3"})), "bad_type");
+    assert_eq!(kind(entry, json!({"instruction": "x", "output": "y", "history": [["a"]]})), "bad_type");
+}
+
+#[test]
+fn sharegpt_has_its_defaults_and_a_single_path_counts_as_a_list() {
+    let entry = json!({"formatting": "sharegpt", "columns": {"messages": "conversations", "images": "image"}});
+    let row = json!({"id": 1, "image": "p.png", "conversations": [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "That."}]});
+    let sample = one(entry, row).unwrap();
+    assert_eq!(texts(&sample), [(Role::User, "<image>\nWhat?"), (Role::Assistant, "That.")]);
+    assert!(matches!(&sample.images[..], [ImageRef::File(_)]));
+}
+
+#[test]
+fn tools_functions_and_observations_are_kept() {
+    let row = json!({"tools": [{"name": "f"}], "messages": [
+        turn("system", json!("S")), turn("user", json!("q")), turn("function", json!("{\"name\": \"f\", \"arguments\": {}}")),
+        turn("observation", json!("r")), turn("assistant", json!("a"))]});
+    let sample = one(sharegpt(), row).unwrap();
+    assert_eq!(
+        texts(&sample).iter().map(|t| t.0).collect::<Vec<_>>(),
+        [Role::User, Role::Function, Role::Observation, Role::Assistant]
+    );
+    assert_eq!(sample.conversation.tools.as_deref(), Some("[{\"name\":\"f\"}]"));
+}
+
+#[test]
+fn openai_tool_calls_and_results_become_function_and_one_observation() {
+    let mut entry = sharegpt();
+    entry["formatting"] = json!("openai");
+    entry["tags"]["observation_tag"] = json!("tool");
+    let call = |city: &str| json!({"type": "function", "function": {"name": "w", "arguments": {"city": city}}});
+    let row = json!({"messages": [
+        turn("user", json!([{"type": "image", "image": "p.png"}, {"type": "text", "text": "Weather?"}])),
+        {"role": "assistant", "content": null, "tool_calls": [call("A"), call("B")]},
+        turn("tool", json!("1")), turn("tool", json!("2")), turn("assistant", json!("ok"))]});
+    let sample = one(entry.clone(), row).unwrap();
+    assert_eq!(
+        texts(&sample),
+        [
+            (Role::User, "<image>Weather?"),
+            (Role::Function, r#"[{"name":"w","arguments":{"city":"A"}},{"name":"w","arguments":{"city":"B"}}]"#),
+            (Role::Observation, "1\n</tool_response>\n<tool_response>\n2"),
+            (Role::Assistant, "ok"),
+        ]
+    );
+    assert_eq!(sample.images.len(), 1);
+    // LLaMA-Factory appends "detailed thinking off" here; that belongs to another model family.
+    assert_eq!(sample.conversation.system, None);
+    assert_eq!(
+        kind(
+            entry,
+            json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a")), turn("tool", json!("lost"))]})
+        ),
+        "odd_turns"
+    );
+}
+
+#[test]
+fn every_wrong_row_has_its_kind() {
+    let talk = |content: Value, images: Value| json!({"messages": [turn("user", content), turn("assistant", json!("a"))], "images": images});
+    for (row, expected) in [
+        (json!({"messages": "x"}), "bad_type"),
+        (json!({"message": []}), "missing_column"),
+        (json!({"messages": [1]}), "bad_type"),
+        (json!({"messages": [{"content": "x"}]}), "bad_role"),
+        (talk(json!(7), json!([])), "bad_type"),
+        (talk(json!(null), json!([])), "bad_type"),
+        (talk(json!("<image>"), json!([])), "image_count"),
+        (talk(json!("x"), json!("p.png")), "image_count"),
+        (talk(json!("<image>"), json!([null])), "image_missing"),
+        (talk(json!("<image>"), json!([3])), "bad_type"),
+        (talk(json!("<image>"), json!("https://example.org/x.png")), "image_url"),
+        (talk(json!("<image>"), json!("data:image/png;base64,AAAA")), "image_url"),
+        (talk(json!("<video>"), json!([])), "unsupported_media"),
+        (talk(json!([{"type": "video", "video": "x"}]), json!([])), "unsupported_media"),
+        (json!({"messages": [turn("user", json!("q")), turn("assistant", json!("\n"))]}), "empty_caption"),
+    ] {
+        assert_eq!(kind(sharegpt(), row.clone()), expected, "{row}");
+    }
+    let mut videos = sharegpt();
+    videos["columns"]["videos"] = json!("videos");
+    let row = json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a"))], "videos": ["x.mp4"]});
+    assert_eq!(kind(videos.clone(), row), "unsupported_media");
+    assert!(
+        one(videos, json!({"messages": [turn("user", json!("q")), turn("assistant", json!("a"))], "videos": []}))
+            .is_ok()
+    );
+}
+
+#[test]
+fn labels_per_picture_token_need_no_conversation() {
+    let sample = one(
+        sharegpt(),
+        json!({"messages": [], "images": ["p.png"], "image_labels": [["red", "square"], ["none", "none"]]}),
+    )
+    .unwrap();
+    assert_eq!(sample.image_labels.unwrap(), [["red", "square"], ["none", "none"]]);
+    assert_eq!(kind(sharegpt(), json!({"messages": [], "image_labels": [1]})), "image_labels");
+}
+
+#[test]
+fn several_sets_follow_each_other_and_max_samples_counts_for_each() {
+    let mut o = options(&golden(), &["demo", "bad_odd", "demo"]);
+    assert_eq!(Dataset::open(&o).unwrap().len(), 13 + 2 + 13);
+    o.max_samples = Some(2);
+    let d = Dataset::open(&o).unwrap();
+    assert_eq!(d.len(), 6);
+    assert_eq!(d.get(2).unwrap_err().kind, "odd_turns");
+    assert_eq!(d.get(2).unwrap_err().index, 2);
+    assert_eq!(texts(&d.get(4).unwrap()), texts(&d.get(0).unwrap()));
+    assert_eq!(d.get(6).unwrap_err().kind, "unreadable");
+}
+
+#[test]
+fn num_samples_draws_as_numpy_does_across_sets() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |n: usize| {
+        (0..n).map(|i| json!({"instruction": i.to_string(), "output": "x"}).to_string() + "\n").collect::<String>()
+    };
+    std::fs::write(dir.path().join("a.jsonl"), rows(7)).unwrap();
+    std::fs::write(dir.path().join("b.jsonl"), rows(10)).unwrap();
+    let info =
+        json!({"a": {"file_name": "a.jsonl", "num_samples": 12}, "b": {"file_name": "b.jsonl", "num_samples": 4}});
+    std::fs::write(dir.path().join("dataset_info.json"), info.to_string()).unwrap();
+    let d = open(dir.path(), &["a", "b"]).unwrap();
+    let drawn: Vec<usize> =
+        (0..d.len()).map(|i| d.get(i).unwrap().conversation.messages[0].content.parse().unwrap()).collect();
+    // numpy 2.4: seed(42); permutation(7) then choice(7, 5); permutation(10)[:4]
+    assert_eq!(drawn, [0, 1, 5, 2, 4, 3, 6, 4, 4, 6, 1, 2, 0, 5, 9, 1]);
+}
+
+#[test]
+fn a_folder_of_files_is_one_set_and_mixed_types_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = dir.path().join("parts");
+    std::fs::create_dir(&parts).unwrap();
+    std::fs::write(parts.join("2.json"), json!([{"instruction": "c", "output": "x"}]).to_string()).unwrap();
+    std::fs::write(
+        parts.join("1.jsonl"),
+        "{\"instruction\": \"a\", \"output\": \"x\"}\n{\"instruction\": \"b\", \"output\": \"x\"}",
+    )
+    .unwrap();
+    std::fs::write(
+        dir.path().join("dataset_info.json"),
+        json!({"d": {"file_name": "parts"}, "csv": {"file_name": "x.csv"}, "gone": {"file_name": "gone.json"}})
+            .to_string(),
+    )
+    .unwrap();
+    std::fs::write(dir.path().join("x.csv"), "a,b").unwrap();
+    let d = open(dir.path(), &["d"]).unwrap();
+    let prompts: Vec<String> = (0..3).map(|i| d.get(i).unwrap().conversation.messages[0].content.clone()).collect();
+    assert_eq!(prompts, ["a", "b", "c"]);
+    assert!(d.origin(2).ends_with("2.json:1"));
+    let refusal = |name| format!("{:#}", open(dir.path(), &[name]).unwrap_err());
+    assert!(refusal("csv").contains("JSONL or parquet"), "{}", refusal("csv"));
+    assert!(refusal("gone").contains("not found"));
+    std::fs::write(parts.join("3.parquet"), "PAR1").unwrap();
+    assert!(refusal("d").contains("different types"), "{}", refusal("d"));
+}
+
+#[test]
+fn files_without_dataset_info_are_understood_by_their_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, first) in [
+        ("m.json", json!([{"messages": [turn("user", json!("hi")), turn("assistant", json!("a"))]}]).to_string(), "hi"),
+        (
+            "c.jsonl",
+            json!({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}).to_string(),
+            "q",
+        ),
+        ("a.json", json!([{"instruction": "do", "output": "a"}]).to_string(), "do"),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let d = open(Path::new("no-such-folder"), &[path.to_str().unwrap()]).unwrap();
+        assert_eq!(d.get(0).unwrap().conversation.messages[0].content, first, "{name}");
+    }
+    let golden = golden().join("../../parquet/sharegpt.parquet");
+    let d = open(Path::new("."), &[golden.to_str().unwrap()]).unwrap();
+    let sample = d.get(0).unwrap();
+    assert_eq!(texts(&sample)[0], (Role::User, "<image><image>Compare."));
+    assert_eq!(
+        sample.images.iter().map(|image| image.read().unwrap()[..2].to_vec()).collect::<Vec<_>>(),
+        [[0xFF, 0xD8], [0x89, b'P']]
+    );
+}
