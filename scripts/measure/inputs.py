@@ -41,7 +41,9 @@ def make_model(folder: Path, size: Size, dtype: str, device: str, seed: int = 1)
     """Random weights (normal, 0.02) in a model folder of the Hub's flat layout, with the tokenizer of the demo model."""
     import torch
     from transformers import AutoConfig, Qwen2VLForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     folder.mkdir(parents=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.json", "generation_config.json", "preprocessor_config.json"):
         shutil.copy(TOKENIZER / name, folder / name)
