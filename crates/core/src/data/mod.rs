@@ -24,7 +24,6 @@ pub mod parquet;
 mod picture;
 mod prepare;
 mod problem;
-mod py_json;
 mod sampling;
 pub mod stats;
 pub mod table;

@@ -189,9 +189,9 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
     // Read again: conversions into the same `out` may have added entries meanwhile.
     info = read_info(&places.info)?;
     info.insert(o.name.clone(), entry(&places.file_name));
-    let mut text = super::py_json::dumps_indented(&info, 2).map_err(anyhow::Error::from)?;
-    text.push(b'\n');
-    write_atomic(&places.info, &text).map_err(anyhow::Error::from)?;
+    let mut text = crate::python_json::unicode_indented(&info, 2).map_err(anyhow::Error::from)?;
+    text.push('\n');
+    write_atomic(&places.info, text.as_bytes()).map_err(anyhow::Error::from)?;
     Ok(report)
 }
 
