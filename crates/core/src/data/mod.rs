@@ -29,12 +29,13 @@ mod sampling;
 pub mod stats;
 pub mod table;
 
+pub use cells::ImageCell;
 pub use check::{CheckReport, check};
 pub use convert::{ConvertError, ConvertOptions, ConvertReport, convert};
-pub use dataset::{CaptionChoice, Dataset, PartInfo, caption_columns};
+pub use dataset::{CaptionChoice, Dataset, PartFile, PartInfo, caption_columns};
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
 pub use prepare::{Encoder, Prepared, prepare};
-pub use problem::{Problem, kind};
+pub use problem::{Fault, Problem, kind};
 pub use stats::{Stats, stats};
 
 use crate::text::Conversation;
