@@ -2,6 +2,7 @@
 //! a machine where libtorch is missing. The commands are in [`cli`].
 
 mod cli;
+mod demo;
 
 fn main() -> std::process::ExitCode {
     cli::main()

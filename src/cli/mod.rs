@@ -4,8 +4,10 @@
 mod data;
 mod progress;
 mod table;
+mod worker;
 
 use clap::{Parser, Subcommand};
+use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
 use lightbox_core::safe_text::clean;
 use std::process::ExitCode;
 
@@ -21,6 +23,16 @@ struct Cli {
 enum Command {
     /// Look at, check, measure, encode and convert data sets
     Data(data::DataArgs),
+    /// Fine-tune a model as a profile says
+    Train(worker::TrainArgs),
+    /// Ask a model about pictures
+    Chat(ChatArgs),
+    /// Loss of every sample of a data set
+    Score(ScoreArgs),
+    /// Answers for a whole data set
+    Predict(PredictArgs),
+    /// The whole job on embedded content, on the CPU of any machine
+    Demo(crate::demo::DemoArgs),
 }
 
 /// What the shell gets. The numbers are part of the interface; 2 is clap's, for a wrong command line.
@@ -65,19 +77,23 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 }
 
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Data(args) => data::run(args),
+    let outcome = match Cli::parse().command {
+        Command::Data(args) => match data::run(args) {
+            Ok(exit) => Ok(ExitCode::from(exit as u8)),
+            Err(failure) if is_broken_pipe(&failure.error) => Ok(ExitCode::SUCCESS),
+            Err(failure) => {
+                eprintln!("error: {}", clean(&format!("{:#}", failure.error)));
+                Ok(ExitCode::from(failure.exit as u8))
+            }
+        },
+        Command::Train(args) => worker::train(&args),
+        Command::Chat(_) | Command::Score(_) | Command::Predict(_) => worker::pass_on(),
+        Command::Demo(args) => crate::demo::run(args),
     };
-    let exit = match result {
-        Ok(exit) => exit,
-        // `lightbox data encode … | head`: the reader has what it wanted.
-        Err(failure) if is_broken_pipe(&failure.error) => Exit::Ok,
-        Err(failure) => {
-            eprintln!("error: {}", clean(&format!("{:#}", failure.error)));
-            failure.exit
-        }
-    };
-    ExitCode::from(exit as u8)
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {}", clean(&format!("{error:#}")));
+        ExitCode::from(lightbox_core::exit::code(&error) as u8)
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,2 +1,264 @@
 //! Command-line options that both programs know: `lightbox` checks them (and prints their help without libtorch),
-//! `lightbox-engine` acts on them.
+//! `lightbox-engine` acts on them. The options that name a model mean the same in every command.
+
+use crate::profile::{Device, InferDtype, Profile};
+use crate::vision::PixelBudget;
+use anyhow::{Result, bail};
+use clap::{ArgAction, Args, ValueEnum};
+use std::path::{Path, PathBuf};
+
+/// Which model, and how it is run.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// Model folder (config.json, model.safetensors, tokenizer.json). Without it: the profile's, or the adapter's base model
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Adapter folder (PEFT's layout); several are put on in order
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Vec<PathBuf>,
+    /// Profile whose keys decide where no option does
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Compute in this type; auto: the checkpoint's on a GPU, f32 on a CPU
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_parser = parse_device)]
+    pub device: Option<Device>,
+    /// Pictures with more pixels are made smaller first [default: 589824, or what the adapter was trained with]
+    #[arg(long, value_name = "N")]
+    pub image_max_pixels: Option<u64>,
+    /// Pictures with fewer pixels are made larger first [default: 1024, or what the adapter was trained with]
+    #[arg(long, value_name = "N")]
+    pub image_min_pixels: Option<u64>,
+    /// CPU threads of the model
+    #[arg(long, value_name = "N")]
+    pub num_threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    Auto,
+    #[value(alias = "float32", alias = "fp32")]
+    F32,
+    #[value(alias = "bfloat16")]
+    Bf16,
+    #[value(alias = "float16", alias = "fp16")]
+    F16,
+}
+
+fn parse_device(word: &str) -> Result<Device, String> {
+    match word {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda(0)),
+        _ => word.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Device::Cuda).ok_or_else(|| "one of auto, cpu, cuda, cuda:0, cuda:1, …".to_owned()),
+    }
+}
+
+/// [`ModelArgs`] with every question answered: option, else profile, else what the adapter was trained with, else default.
+#[derive(Debug, Clone)]
+pub struct ResolvedModel {
+    pub model: PathBuf,
+    pub adapters: Vec<PathBuf>,
+    pub dtype: Dtype,
+    pub device: Device,
+    pub budget: PixelBudget,
+    pub num_threads: Option<usize>,
+    /// The profile that filled the gaps: the one given, else the adapter's own run.
+    pub profile: Option<Profile>,
+}
+
+impl ModelArgs {
+    /// # Errors
+    /// No model is named anywhere; a folder that is not there; a profile that does not load.
+    pub fn resolve(&self) -> Result<ResolvedModel> {
+        let no_overrides: &[&str] = &[];
+        let given = self.profile.as_deref().map(|path| Profile::load(path, no_overrides)).transpose()?;
+        // A run directory keeps its profile beside the adapter: pictures must be prepared as in training.
+        let trained = self.adapter.last().map(|a| a.join("profile.yaml")).filter(|p| p.exists());
+        let trained = trained.map(|path| Profile::load(&path, no_overrides)).transpose()?;
+        let profile = given.or(trained);
+        let mut adapters = self.adapter.clone();
+        if adapters.is_empty()
+            && let Some(p) = &profile
+        {
+            adapters = p.adapter_name_or_path.iter().map(PathBuf::from).collect();
+        }
+        let named = self.model.clone().or_else(|| profile.as_ref().and_then(|p| p.model_name_or_path.as_ref()).map(PathBuf::from));
+        let Some(model) = named.or_else(|| adapters.last().and_then(|a| base_model_of(a))) else {
+            bail!("no model is named: give --model DIR (or --profile FILE, or an --adapter whose adapter_config.json names its base model)");
+        };
+        for (dir, what) in std::iter::once((&model, "model")).chain(adapters.iter().map(|a| (a, "adapter"))) {
+            if !dir.is_dir() {
+                bail!("{}: there is no such {what} folder{}", dir.display(), hub_hint(dir));
+            }
+        }
+        let default = PixelBudget::default();
+        let dtype = self.dtype.or_else(|| {
+            profile.as_ref().map(|p| match p.infer_dtype {
+                InferDtype::Auto => Dtype::Auto,
+                InferDtype::Float16 => Dtype::F16,
+                InferDtype::Bfloat16 => Dtype::Bf16,
+                InferDtype::Float32 => Dtype::F32,
+            })
+        });
+        Ok(ResolvedModel {
+            model,
+            adapters,
+            dtype: dtype.unwrap_or(Dtype::Auto),
+            device: self.device.or_else(|| profile.as_ref().map(Profile::effective_device)).unwrap_or(Device::Auto),
+            budget: PixelBudget {
+                min: self.image_min_pixels.or(profile.as_ref().map(|p| p.image_min_pixels)).unwrap_or(default.min),
+                max: self.image_max_pixels.or(profile.as_ref().map(|p| p.image_max_pixels)).unwrap_or(default.max),
+            },
+            num_threads: self.num_threads.or_else(|| profile.as_ref().and_then(|p| p.num_threads)),
+            profile,
+        })
+    }
+}
+
+/// `base_model_name_or_path` of an adapter folder, if it is a folder here.
+fn base_model_of(adapter: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(adapter.join("adapter_config.json")).ok()?;
+    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(PathBuf::from(json.get("base_model_name_or_path")?.as_str()?)).filter(|p| p.is_dir())
+}
+
+fn hub_hint(dir: &Path) -> &'static str {
+    if dir.components().count() == 2 && !dir.is_absolute() { "; a Hub name has to be downloaded to a folder first" } else { "" }
+}
+
+/// How answers are chosen. Where no option is given the profile's keys decide, and without a profile LLaMA-Factory's
+/// defaults (sampling, temperature 0.95, top_p 0.7, top_k 50).
+#[derive(Debug, Clone, Args)]
+pub struct GenerateArgs {
+    /// Always the most likely token
+    #[arg(long)]
+    pub greedy: bool,
+    /// Most new tokens of an answer
+    #[arg(long, value_name = "N")]
+    pub max_new_tokens: Option<usize>,
+    /// Below 1 sharper, above 1 flatter; 0 is greedy
+    #[arg(long, value_name = "X")]
+    pub temperature: Option<f64>,
+    /// Draw among the most likely tokens that together have this probability
+    #[arg(long, value_name = "X")]
+    pub top_p: Option<f64>,
+    /// Draw among so many most likely tokens; 0: no limit
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// Above 1: tokens seen before become less likely
+    #[arg(long, value_name = "X")]
+    pub repetition_penalty: Option<f64>,
+    /// Seed of the drawing
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl GenerateArgs {
+    /// The profile's generation keys with these options over them.
+    pub fn over(&self, profile: Option<&Profile>) -> Profile {
+        let mut p = profile.cloned().unwrap_or_default();
+        p.do_sample &= !self.greedy;
+        p.max_new_tokens = self.max_new_tokens.unwrap_or(p.max_new_tokens);
+        p.temperature = self.temperature.unwrap_or(p.temperature);
+        p.top_p = self.top_p.unwrap_or(p.top_p);
+        p.top_k = self.top_k.unwrap_or(p.top_k);
+        p.repetition_penalty = self.repetition_penalty.unwrap_or(p.repetition_penalty);
+        p.seed = self.seed.unwrap_or(p.seed);
+        p
+    }
+}
+
+/// `lightbox chat`
+#[derive(Debug, Clone, Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub generate: GenerateArgs,
+    /// Picture for the first question; may be given several times. Each takes the place of an `<image>` in the prompt,
+    /// or stands before it
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
+    /// Ask this and end; given several times: one turn after the other. Without it: a conversation, answers streamed
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Vec<String>,
+    /// System text [default: the template's]
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// One JSON object per answer: text, token_ids, prompt_tokens, finish_reason, timing
+    #[arg(long, requires = "prompt")]
+    pub json: bool,
+}
+
+/// Which samples.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// Folder of dataset_info.json
+    #[arg(long, value_name = "DIR")]
+    pub dataset_dir: Option<PathBuf>,
+    /// Name in dataset_info.json; several with commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub dataset: Vec<String>,
+    /// Folder that picture paths start from [default: the data set's folder]
+    #[arg(long, value_name = "DIR")]
+    pub media_dir: Option<PathBuf>,
+    /// Only the first so many samples
+    #[arg(long, value_name = "N")]
+    pub max_samples: Option<usize>,
+    /// Most tokens of a sample [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub cutoff_len: Option<usize>,
+}
+
+impl DataArgs {
+    /// The profile's data keys with these options over them.
+    pub fn over(&self, profile: Option<&Profile>) -> Result<Profile> {
+        let mut p = profile.cloned().unwrap_or_default();
+        p.dataset_dir = self.dataset_dir.clone().unwrap_or(p.dataset_dir);
+        if !self.dataset.is_empty() {
+            p.dataset = self.dataset.clone();
+        }
+        p.media_dir = self.media_dir.clone().or(p.media_dir);
+        p.max_samples = self.max_samples.or(p.max_samples);
+        p.cutoff_len = self.cutoff_len.unwrap_or(p.cutoff_len);
+        if p.dataset.is_empty() {
+            bail!("no data set is named: give --dataset NAME (a key of dataset_info.json in --dataset-dir) or --profile FILE");
+        }
+        Ok(p)
+    }
+}
+
+/// `lightbox score`
+#[derive(Debug, Clone, Args)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// One line per sample (index, loss_sum, n_target_tokens), then a summary line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lightbox predict`
+#[derive(Debug, Clone, Args)]
+pub struct PredictArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub generate: GenerateArgs,
+    /// Write the answers here, one JSON object a line: index, prompt, predict, label
+    #[arg(long, value_name = "FILE", default_value = "generated_predictions.jsonl")]
+    pub output: PathBuf,
+    /// Questions answered at once
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub batch_size: usize,
+    /// The summary as JSON
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub json: bool,
+}

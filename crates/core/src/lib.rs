@@ -7,6 +7,7 @@
 pub mod args;
 pub mod data;
 pub mod demo;
+pub mod exit;
 pub mod fs;
 pub mod profile;
 pub mod runs;

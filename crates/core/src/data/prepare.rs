@@ -13,6 +13,8 @@ use std::ops::{ControlFlow, Range};
 pub struct Prepared {
     /// Index in the data set.
     pub index: usize,
+    /// File, and line or row, for messages.
+    pub origin: String,
     pub encoded: Encoded,
     pub images: Vec<ImageRef>,
     pub image_labels: Option<Vec<Vec<String>>>,
@@ -32,7 +34,7 @@ impl Encoder<'_> {
     /// Encodes sample `index`; its pictures are looked at (header, size, whether the end is there), not decoded.
     pub fn encode(&self, index: usize, sample: Sample) -> Result<Prepared, Problem> {
         match self.try_encode(&sample) {
-            Ok(encoded) => Ok(Prepared { index, encoded, images: sample.images, image_labels: sample.image_labels }),
+            Ok(encoded) => Ok(Prepared { index, origin: sample.origin, encoded, images: sample.images, image_labels: sample.image_labels }),
             Err(fault) => Err(fault.at(index, sample.origin)),
         }
     }

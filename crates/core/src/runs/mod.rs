@@ -1,1 +1,93 @@
-//! (in work)
+//! What a training run computes beside the model, and what it leaves on disk.
+//!
+//! The run directory is the profile's `output_dir`. At its top lie the files that LLaMA-Factory and the HF Trainer
+//! would leave, with the same names, keys and number formats, so that other tools find what they expect
+//! ([`trainer_log`], [`trainer_state`], [`results`], [`model_card`], [`plot`], [`checkpoints`]); beside them our own:
+//! `events.jsonl` and `metrics.jsonl` ([`log`], [`record`]) and `state.json` ([`state`]). Whatever is replaced is
+//! replaced atomically ([`crate::fs`]); logs are only appended to.
+//!
+//! [`schedule`] and [`steps`] are the arithmetic of a run: how many updates, when, with which learning rate.
+//! Read [`steps`] first, then [`log`].
+
+pub mod checkpoints;
+pub mod log;
+pub mod model_card;
+pub mod plot;
+pub mod progress;
+pub(crate) mod python_json;
+pub mod record;
+pub mod results;
+pub mod schedule;
+pub mod state;
+pub mod steps;
+pub mod trainer_log;
+pub mod trainer_state;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The folder of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    pub const STATE: &str = "state.json";
+    pub const EVENTS: &str = "events.jsonl";
+    pub const METRICS: &str = "metrics.jsonl";
+    pub const TRAINER_LOG: &str = "trainer_log.jsonl";
+    pub const TRAINER_STATE: &str = "trainer_state.json";
+    pub const PROFILE: &str = "profile.yaml";
+
+    /// Makes the folder and its parents where they are missing. Like LLaMA-Factory's it gets the usual mode (0755 under
+    /// the usual umask): what lies in it is meant to be shared, and secrets never do.
+    pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        std::fs::create_dir_all(&path)
+            .map_err(|e| io::Error::new(e.kind(), format!("making the run folder {}: {e}", path.display())))?;
+        Ok(Self { path })
+    }
+
+    /// An existing run folder.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        if std::fs::metadata(&path)
+            .map_err(|e| io::Error::new(e.kind(), format!("run folder {}: {e}", path.display())))?
+            .is_dir()
+        {
+            return Ok(Self { path });
+        }
+        Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a folder", path.display())))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of the run.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The last part of the path, which titles the loss curve and the model card.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().map(|n| n.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| self.path.display().to_string())
+    }
+
+    /// `checkpoint-N`, where the state after `step` updates lies.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.path.join(format!("{}{step}", checkpoints::PREFIX))
+    }
+}
+
+/// `x` rounded to `digits` decimals, as Python's `round` does it (the decimal nearest to the exact binary value).
+pub(crate) fn round(x: f64, digits: usize) -> f64 {
+    format!("{x:.digits$}").parse().unwrap_or(x)
+}
+
+/// Milliseconds since 1970, for display and logs only; durations are measured with `Instant`.
+pub(crate) fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}

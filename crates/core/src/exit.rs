@@ -1,0 +1,81 @@
+//! Exit codes of both programs. Scripts and the supervisor rely on them; the numbers never change.
+
+use std::fmt;
+
+/// Why a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, everything well.
+    Finished = 0,
+    /// Something failed that has no code of its own.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// Stopped on request; can be resumed.
+    Stopped = 3,
+    /// The profile or its settings are wrong.
+    Config = 10,
+    /// The data cannot be used, or a check found problems.
+    Data = 11,
+    /// The model or adapter cannot be used.
+    Model = 12,
+    OutOfMemory = 20,
+    /// A loss or gradient was NaN or infinite; the weights were left as they were.
+    NonFinite = 21,
+    /// No space, or the run directory cannot be written.
+    Disk = 22,
+    /// Another worker holds the run directory.
+    Locked = 23,
+    /// The GPU was lost.
+    Device = 24,
+    /// A fault in the program itself.
+    Internal = 70,
+    /// The worker could not be started: it is missing, or its libtorch is.
+    CannotStart = 127,
+}
+
+/// An error that knows its exit code.
+#[derive(Debug)]
+struct Coded {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl fmt::Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl std::error::Error for Coded {}
+
+/// Gives errors an exit code where the reason is known.
+pub trait Because<T> {
+    fn because(self, exit: Exit) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Because<T> for Result<T, E> {
+    fn because(self, exit: Exit) -> anyhow::Result<T> {
+        self.map_err(|e| anyhow::Error::new(Coded { exit, error: e.into() }))
+    }
+}
+
+/// The exit code of an error: the outermost one that was given, else [`Exit::Failed`].
+pub fn code(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(|e| e.downcast_ref::<Coded>()).map_or(Exit::Failed, |c| c.exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn the_code_survives_context_and_the_text_stays_whole() {
+        let error = Err::<(), _>(anyhow::anyhow!("no such file")).context("reading a.json").because(Exit::Data).context("training").unwrap_err();
+        assert_eq!(code(&error), Exit::Data);
+        assert_eq!(format!("{error:#}"), "training: reading a.json: no such file");
+        assert_eq!(code(&anyhow::anyhow!("plain")), Exit::Failed);
+    }
+}

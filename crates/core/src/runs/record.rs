@@ -1,0 +1,302 @@
+//! What the lines of our own logs hold (schema version 1).
+//!
+//! Every line is an envelope ([`Line`]) around a record with a `type`. Readers ignore fields and types they do not know;
+//! keys never change their meaning; units are part of the names (`_ms`, `_bytes`). Numbers are finite: a NaN or an
+//! infinity is `null`, and `nonfinite` says which.
+use super::state::{Reason, Status};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Version of the schema.
+pub const VERSION: u32 = 1;
+
+/// The envelope of every line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line<T> {
+    pub v: u32,
+    /// One counter over all logs of the run, from 1.
+    pub seq: u64,
+    /// Milliseconds since 1970, for display.
+    pub t: u64,
+    /// Milliseconds since the attempt began, for differences.
+    pub mono: u64,
+    /// Attempt, from 1; a resume begins the next one.
+    pub att: u32,
+    /// Process that wrote it, in a run of several.
+    pub rank: u32,
+    #[serde(flatten)]
+    pub record: T,
+}
+
+/// First line of each log in each attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Header {
+    pub schema: u32,
+    /// Program and version.
+    pub app: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub libtorch: Option<String>,
+    pub pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    pub attempt: u32,
+    /// Checkpoint folder that this attempt continues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<String>,
+}
+
+impl Header {
+    /// A header of this process.
+    pub fn new(app: impl Into<String>) -> Self {
+        Self { schema: VERSION, app: app.into(), pid: std::process::id(), ..Self::default() }
+    }
+}
+
+/// What a worker is busy with while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    LoadingModel,
+    PreparingData,
+    Training,
+    Evaluating,
+    Sampling,
+    Checkpointing,
+}
+
+/// A line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    Header(Header),
+    State {
+        from: Status,
+        to: Status,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+        step: u64,
+    },
+    Phase {
+        phase: Phase,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        done: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
+    CheckpointSaved {
+        step: u64,
+        path: String,
+        bytes: u64,
+        write_ms: u64,
+    },
+    CheckpointFailed {
+        step: u64,
+        path: String,
+        error: String,
+    },
+    CheckpointDeleted {
+        step: u64,
+        path: String,
+    },
+    /// Something the user should know; the run goes on.
+    Warning {
+        /// Stable short name.
+        code: String,
+        text: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// A sample that could not be used.
+    DataIssue {
+        /// File, with line or row.
+        source: String,
+        sample: u64,
+        /// Stable short name, as in [`crate::data::Problem::kind`].
+        kind: String,
+        reason: String,
+        /// What was done: `skipped` or `refused`.
+        action: String,
+    },
+    /// After a resume: the repeated updates were compared with the old log.
+    ResumeVerified {
+        from_step: u64,
+        steps: u64,
+        exact: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_diff: Option<u64>,
+    },
+    /// Written by a newer version; ignored.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+impl Event {
+    /// Must be on the disk before the run goes on.
+    pub fn is_durable(&self) -> bool {
+        matches!(
+            self,
+            Self::State { .. }
+                | Self::CheckpointSaved { .. }
+                | Self::CheckpointFailed { .. }
+                | Self::CheckpointDeleted { .. }
+        )
+    }
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Metric {
+    Header(Header),
+    Step(Step),
+    Eval(Eval),
+    /// Written by a newer version; ignored.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+/// One optimizer update.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Step {
+    /// Updates done, this one included.
+    pub step: u64,
+    pub epoch: f64,
+    /// `null` if it is not finite.
+    pub loss: Option<f64>,
+    /// The loss's 32 bits in hexadecimal: equal runs have equal bits.
+    pub loss_bits: String,
+    /// Before clipping; `null` if it is not finite.
+    pub grad_norm: Option<f64>,
+    /// `nan`, `inf` or `-inf`: the loss, or if that is finite the gradient norm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonfinite: Option<String>,
+    /// Rate used in this update.
+    pub lr: f64,
+    /// Input tokens of this update, with padding.
+    pub tokens: u64,
+    pub images: u64,
+    pub image_tokens: u64,
+    /// [`samples_hash`] of this update's samples.
+    pub samples_hash: String,
+    pub dt_ms: StepTime,
+    /// Memory held on the device (resident memory on a CPU).
+    pub mem_bytes: u64,
+    /// The update was left out because it was not finite.
+    pub skipped: bool,
+}
+
+impl Step {
+    /// A step with its numbers made safe for JSON; the rest is for the caller to fill in.
+    pub fn new(step: u64, loss: f32, grad_norm: f64) -> Self {
+        let finite = |x: f64| x.is_finite().then_some(x);
+        Self {
+            step,
+            loss: finite(loss.into()),
+            loss_bits: format!("{:08x}", loss.to_bits()),
+            grad_norm: finite(grad_norm),
+            nonfinite: [f64::from(loss), grad_norm]
+                .into_iter()
+                .find(|x| !x.is_finite())
+                .map(|x| x.to_string().to_lowercase()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Where an update's time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepTime {
+    /// Waiting for samples.
+    pub data: f64,
+    pub fwd: f64,
+    pub bwd: f64,
+    pub opt: f64,
+    pub total: f64,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Eval {
+    pub step: u64,
+    /// `null` if it is not finite.
+    pub loss: Option<f64>,
+    /// Samples.
+    pub n: u64,
+    pub dt_ms: u64,
+}
+
+/// Names the samples of an update (their indices, in order) in 16 hexadecimal digits, so that two runs can be compared.
+pub fn samples_hash(indices: impl IntoIterator<Item = usize>) -> String {
+    let mut hash = Sha256::new();
+    for index in indices {
+        hash.update((index as u64).to_le_bytes());
+    }
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_has_its_documented_keys() {
+        let line = Line {
+            v: 1,
+            seq: 90,
+            t: 1_772_375_545_123,
+            mono: 9912,
+            att: 1,
+            rank: 0,
+            record: Metric::Step(Step::new(42, 1.8342, 0.91)),
+        };
+        let json = serde_json::to_string(&line).unwrap();
+        assert!(
+            json.starts_with(
+                r#"{"v":1,"seq":90,"t":1772375545123,"mono":9912,"att":1,"rank":0,"type":"step","step":42,"epoch":0.0,"loss":1.83420"#
+            ),
+            "{json}"
+        );
+        assert!(json.contains(r#""loss_bits":"3feac711""#), "{json}");
+        assert_eq!(serde_json::from_str::<Line<Metric>>(&json).unwrap(), line);
+    }
+
+    #[test]
+    fn non_finite_numbers_are_null_and_named() {
+        for (loss, grad_norm, name) in
+            [(f32::NAN, 1.0, "nan"), (f32::INFINITY, f64::NAN, "inf"), (1.0, f64::NEG_INFINITY, "-inf")]
+        {
+            let step = Step::new(1, loss, grad_norm);
+            assert_eq!(step.nonfinite.as_deref(), Some(name));
+            let json = serde_json::to_string(&step).unwrap();
+            assert_eq!(serde_json::from_str::<Step>(&json).unwrap(), step);
+        }
+        assert_eq!(Step::new(1, 1.0, 1.0).nonfinite, None);
+    }
+
+    #[test]
+    fn the_hash_of_samples_depends_on_their_order() {
+        assert_eq!(samples_hash([1, 2]).len(), 16);
+        assert_eq!(samples_hash([1, 2]), samples_hash([1, 2]));
+        assert_ne!(samples_hash([1, 2]), samples_hash([2, 1]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn events_read_back_as_they_were_written(source in ".*", reason in ".*", sample: u64, step: u64) {
+            for event in [
+                Event::DataIssue { source: source.clone(), sample, kind: "bad_json".into(), reason: reason.clone(), action: "skipped".into() },
+                Event::CheckpointSaved { step, path: source.clone(), bytes: sample, write_ms: 1 },
+                Event::Warning { code: "slow".into(), text: reason.clone(), hint: None },
+            ] {
+                let line = Line { v: VERSION, seq: 1, t: 2, mono: 3, att: 4, rank: 0, record: event };
+                let json = serde_json::to_string(&line).unwrap();
+                proptest::prop_assert!(!json.contains('\n'));
+                proptest::prop_assert_eq!(serde_json::from_str::<Line<Event>>(&json).unwrap(), line);
+            }
+        }
+    }
+}

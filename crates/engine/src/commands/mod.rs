@@ -1,0 +1,68 @@
+//! What the worker's commands do, one file each.
+
+pub mod chat;
+pub mod predict;
+pub mod score;
+
+use crate::generate::{Options, Prompt};
+use crate::setup::{self, Ready};
+use anyhow::{Context, Result};
+use lightbox_core::args::{Dtype, ResolvedModel};
+use lightbox_core::data::ImageRef;
+use lightbox_core::exit::{Because, Exit};
+use lightbox_core::profile::Profile;
+use lightbox_core::text::{Conversation, encode_prompt};
+use lightbox_core::vision::PixelBudget;
+use tch::Kind;
+
+/// Loads what `--model`, `--adapter`, `--dtype` and `--device` name.
+fn load(m: &ResolvedModel) -> Result<Ready> {
+    if let Some(n) = m.num_threads {
+        tch::set_num_threads(n as i32);
+    }
+    let device = setup::device(m.device).because(Exit::Device)?;
+    let kind = match m.dtype {
+        Dtype::Auto => None,
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::Bf16 => Some(Kind::BFloat16),
+        Dtype::F16 => Some(Kind::Half),
+    };
+    setup::load(&m.model, &m.adapters, kind, device)
+}
+
+/// The generation keys of a profile, for this model.
+fn options(p: &Profile, ready: &Ready) -> Options {
+    let mut eos = ready.model.config.eos_token_id.clone();
+    // A config may be silent about it; the template ends every turn with it.
+    if !eos.contains(&ready.tokenizer.im_end) {
+        eos.push(ready.tokenizer.im_end);
+    }
+    Options {
+        max_new_tokens: p.max_new_tokens,
+        do_sample: p.do_sample && p.temperature > 0.0,
+        temperature: p.temperature,
+        top_p: p.top_p,
+        top_k: p.top_k,
+        repetition_penalty: p.repetition_penalty,
+        seed: p.seed,
+        eos,
+        vocab_limit: Some(ready.tokenizer.vocab_size() as i64),
+    }
+}
+
+/// Encodes a conversation that ends with a question, with its pictures.
+fn encode(ready: &Ready, conversation: &Conversation, images: &[ImageRef], budget: PixelBudget, system: Option<&str>) -> Result<Prompt> {
+    let (mut pixel_values, mut grids) = (Vec::new(), Vec::new());
+    for (i, image) in images.iter().enumerate() {
+        let name = || match image {
+            ImageRef::File(path) => path.display().to_string(),
+            _ => format!("picture {}", i + 1),
+        };
+        let bytes = image.read().map_err(anyhow::Error::msg).with_context(name).because(Exit::Data)?;
+        let patches = ready.processor.process(&bytes, Some(budget)).with_context(name).because(Exit::Data)?;
+        pixel_values.extend(patches.values);
+        grids.push(patches.grid);
+    }
+    let ids = encode_prompt(&ready.tokenizer, conversation, &grids, system).because(Exit::Data)?;
+    Ok(Prompt { ids, grids, pixel_values })
+}

@@ -1,0 +1,61 @@
+//! `lightbox score`: the loss of every sample.
+
+use crate::model::Ctx;
+use crate::train::batches::Source;
+use crate::train::step::{MicroBatch, cross_entropy, target_tokens};
+use anyhow::Result;
+use lightbox_core::args::ScoreArgs;
+use lightbox_core::data::{Dataset, Problem, prepare};
+use lightbox_core::exit::{Because, Exit};
+use lightbox_core::safe_text::clean;
+use serde_json::json;
+use std::io::Write;
+use tch::Reduction;
+
+/// Prints one line per sample and the mean over all target tokens. Samples that cannot be used are named on stderr and
+/// counted; if none can be used, that is an error.
+pub fn run(args: &ScoreArgs) -> Result<Exit> {
+    let resolved = args.model.resolve().because(Exit::Config)?;
+    let profile = args.data.over(resolved.profile.as_ref()).because(Exit::Config)?;
+    let ready = super::load(&resolved)?;
+    let dataset = Dataset::open(&crate::train::dataset_options(&profile, &profile.dataset)).because(Exit::Data)?;
+    let (samples, problems) = prepare(&dataset, &ready.tokenizer, &ready.processor, resolved.budget, &crate::train::encode_options(&profile), &mut |_, _| {});
+    report(&problems);
+    if samples.is_empty() {
+        return Err(anyhow::anyhow!("no sample of {} can be used; {} are bad (`lightbox data check` lists them)", profile.dataset.join(","), problems.len())).because(Exit::Data);
+    }
+
+    let _no_grad = tch::no_grad_guard();
+    let source = Source { samples: &samples, tokenizer: &ready.tokenizer, processor: &ready.processor, budget: resolved.budget, multiple: 1 };
+    let mut out = std::io::stdout().lock();
+    let (mut total_loss, mut total_tokens) = (0.0f64, 0usize);
+    for (row, sample) in samples.iter().enumerate() {
+        let host = source.assemble(&[row]).because(Exit::Data)?;
+        let mb = MicroBatch::upload(&host, ready.model.device(), ready.model.config.vision.patch_len());
+        let logits = ready.model.forward(&mb.tokens, mb.pictures.as_ref(), &Ctx::default())?;
+        let loss_sum = cross_entropy(&logits, &mb.labels, Reduction::Sum).double_value(&[]);
+        let n = target_tokens(&host.batch);
+        total_loss += loss_sum;
+        total_tokens += n;
+        if args.json {
+            writeln!(out, "{}", json!({"index": sample.index, "loss_sum": loss_sum, "n_target_tokens": n}))?;
+        } else {
+            writeln!(out, "{:>8}  loss {:9.6}  over {n} tokens", sample.index, loss_sum / n.max(1) as f64)?;
+        }
+    }
+    let mean = total_loss / total_tokens.max(1) as f64;
+    if args.json {
+        let summary = json!({"mean": mean, "loss_sum": total_loss, "n_target_tokens": total_tokens, "samples": samples.len(), "skipped": problems.len()});
+        writeln!(out, "{summary}")?;
+    } else {
+        writeln!(out, "mean loss {mean:.6} over {total_tokens} tokens of {} samples; {} samples left out", samples.len(), problems.len())?;
+    }
+    Ok(Exit::Finished)
+}
+
+/// Names what was left out, on stderr.
+pub(super) fn report(problems: &[Problem]) {
+    for p in problems {
+        eprintln!("left out: {}: {} ({})", clean(&p.origin), clean(&p.reason), p.kind);
+    }
+}

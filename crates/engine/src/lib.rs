@@ -1,0 +1,12 @@
+//! lightbox-engine: the worker. Loads Qwen2-VL, trains it, asks it. Links libtorch; knows nothing of the terminal.
+//!
+//! Read in this order: [`config`], [`model`], [`lora`], [`train`], [`generate`], [`commands`].
+
+pub mod commands;
+pub mod config;
+pub mod generate;
+pub mod lora;
+pub mod model;
+pub mod setup;
+pub mod train;
+pub mod weights;
