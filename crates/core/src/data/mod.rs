@@ -4,7 +4,7 @@
 //! [`dataset_info`] says which file and which columns → [`table`] fetches row *i* on demand (JSON through
 //! [`json_index`], parquet through [`parquet`]) → [`layout`] turns the row into a [`Conversation`] and a list of
 //! pictures → [`Dataset::get`] hands out the [`Sample`]. [`prepare`](prepare()) encodes all of them for training;
-//! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`] makes a
+//! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
 //! LLaMA-Factory data set of a parquet one.
 //!
 //! Two rules hold everywhere. A data set is never held in memory: opening it costs an index (JSON: one pass over the

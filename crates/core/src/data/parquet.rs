@@ -7,7 +7,7 @@
 //! All text columns are read as bytes and checked here, row by row. Left to itself, the decoder checks a whole
 //! dictionary page at once, and one bad byte would take thousands of good rows with it. For the same reason the
 //! Arrow schema that writers embed is ignored: large, view and dictionary variants are all plain byte arrays in the
-//! file. What a row's cells become is in [`super::cells`].
+//! file. What a row's cells become is in `cells.rs`.
 
 use super::cells::{self, ImageCell};
 use super::media::{MediaError, open_regular};

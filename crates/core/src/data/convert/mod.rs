@@ -10,7 +10,7 @@
 //! mllm_data/mllm_data.problems.jsonl    rows that were left out, with the reason; only if there are any
 //! mllm_data/.mllm_data.journal          what a second run needs to go on, or to see that all is done
 //! ```
-//! Rows are written while they are read. [`journal`] says how an interrupted conversion goes on; its result is the
+//! Rows are written while they are read. `journal.rs` says how an interrupted conversion goes on; its result is the
 //! one an uninterrupted run would have made.
 
 mod folder;
