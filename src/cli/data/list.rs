@@ -62,7 +62,7 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
         && info.files.len() > 1
     {
         let files: Vec<Vec<String>> =
-            info.files.iter().map(|(file, rows)| vec![file.display().to_string(), rows.to_string()]).collect();
+            info.files.iter().map(|f| vec![f.path.display().to_string(), f.rows.to_string()]).collect();
         write!(out, "\n{}", table(&["file", "rows#"], &files))?;
     }
     for line in &lines {
@@ -81,8 +81,8 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
 
 fn row(info: &PartInfo) -> Vec<String> {
     let file = match info.files.as_slice() {
-        [(file, _)] => file.display().to_string(),
-        [(first, _), rest @ ..] => format!("{} and {} more", first.display(), rest.len()),
+        [file] => file.path.display().to_string(),
+        [first, rest @ ..] => format!("{} and {} more", first.path.display(), rest.len()),
         [] => String::new(),
     };
     vec![

@@ -120,9 +120,8 @@ pub fn write_picture(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         if same_content(path, bytes)? {
             return Ok(());
         }
-        let next = path.with_extension("partial");
-        File::create(&next)?.write_all(bytes)?;
-        std::fs::rename(&next, path)
+        std::fs::remove_file(path)?;
+        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
     };
     write().with_context(|| {
         format!(
