@@ -8,7 +8,7 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
-use lightbox_core::exit::Exit;
+use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::safe_text::clean;
 use std::process::ExitCode;
 
@@ -38,7 +38,11 @@ enum Command {
 
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Data(args) => data::run(args).map(|exit| ExitCode::from(exit as u8)),
+        Command::Data(args) => match data::run(args) {
+            // What has no code of its own there is a name, path or option that does not fit.
+            Err(error) if exit::code(&error) == Exit::Failed => Err(error).because(Exit::Config),
+            outcome => outcome.map(|exit| ExitCode::from(exit as u8)),
+        },
         Command::Train(args) => worker::train(&args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
@@ -49,7 +53,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         eprintln!("error: {}", clean(&format!("{error:#}")));
-        ExitCode::from(lightbox_core::exit::code(&error) as u8)
+        ExitCode::from(exit::code(&error) as u8)
     })
 }
 
@@ -58,5 +62,5 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
         io.or_else(|| cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind))
     };
-    error.chain().any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
+    exit::causes(error).any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }

@@ -73,6 +73,14 @@ pub fn code(error: &anyhow::Error) -> Exit {
     error.chain().find_map(|e| e.downcast_ref::<Coded>()).map_or(Exit::Failed, |c| c.exit)
 }
 
+/// All causes of an error, those inside a coded one included.
+pub fn causes(error: &anyhow::Error) -> Box<dyn Iterator<Item = &(dyn std::error::Error + 'static)> + '_> {
+    Box::new(error.chain().flat_map(|cause| match cause.downcast_ref::<Coded>() {
+        Some(coded) => causes(&coded.error),
+        None => Box::new(std::iter::once(cause)),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +92,13 @@ mod tests {
         assert_eq!(code(&error), Exit::Data);
         assert_eq!(format!("{error:#}"), "training: reading a.json: no such file");
         assert_eq!(code(&anyhow::anyhow!("plain")), Exit::Failed);
+    }
+
+    #[test]
+    fn the_first_cause_is_found_inside_a_coded_error() {
+        let pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let error = Err::<(), _>(pipe).context("writing").because(Exit::Data).context("encoding").unwrap_err();
+        let io = causes(&error).find_map(|c| c.downcast_ref::<std::io::Error>());
+        assert_eq!(io.map(std::io::Error::kind), Some(std::io::ErrorKind::BrokenPipe));
     }
 }
