@@ -518,6 +518,7 @@ fn list_says_what_can_be_used_and_why_the_rest_cannot() {
     let list = json_of(&data(["list", "--dataset-dir", s(dir.path()), "--json"]), 0);
     assert_eq!((&list[0]["name"], &list[0]["samples"], &list[0]["format"]), (&json!("a"), &json!(1), &json!("alpaca")));
     assert!(list[1]["error"].as_str().unwrap().contains("download"));
+    assert_eq!(list[0]["files"][0]["rows"], 1);
     assert!(list[2]["error"].as_str().unwrap().contains("not found"));
     let text = stdout(&data(["list", "--dataset-dir", s(dir.path())]), 0);
     assert!(text.contains("Next: lightbox data show a"), "{text}");

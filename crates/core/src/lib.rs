@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exit;
 pub mod fs;
 pub mod profile;
+pub mod python_json;
 pub mod runs;
 pub mod safe_text;
 pub mod seed;

@@ -1,7 +1,8 @@
 //! LLaMA-Factory's data sets: its layouts, its rules, its broken samples.
 
-use lightbox_core::data::{Dataset, DatasetOptions, ImageRef, Problem, Sample, check};
-use lightbox_core::text::Role;
+use lightbox_core::data::{Dataset, DatasetOptions, Encoder, ImageRef, Problem, Sample, check, prepare};
+use lightbox_core::text::{EncodeOptions, Role, Tokenizer};
+use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -304,4 +305,76 @@ fn files_without_dataset_info_are_understood_by_their_keys() {
         sample.images.iter().map(|image| image.read().unwrap()[..2].to_vec()).collect::<Vec<_>>(),
         [[0xFF, 0xD8], [0x89, b'P']]
     );
+}
+
+/// Tokenizer and picture settings of the tiny golden model.
+fn tiny() -> (Tokenizer, ImageProcessor) {
+    let dir = golden().join("../../models/tiny-tied");
+    (Tokenizer::from_dir(&dir).unwrap(), ImageProcessor::from_dir(&dir).unwrap())
+}
+
+fn encode_options() -> EncodeOptions {
+    EncodeOptions { cutoff_len: 1024, train_on_prompt: false, mask_history: false, default_system: None }
+}
+
+#[test]
+fn prepare_separates_the_usable_from_the_bad_and_keeps_the_order() {
+    let (tokenizer, processor) = tiny();
+    let d = open(&golden(), &["bad_missing_image", "demo", "bad_fewer_images", "bad_all"]).unwrap();
+    let budget = PixelBudget { min: 1024, max: 65536 };
+    let mut last = (0, 0);
+    let (good, bad) =
+        prepare(&d, &tokenizer, &processor, budget, &encode_options(), &mut |done, total| last = (done, total));
+    assert_eq!(last, (18, 18));
+    assert_eq!(good.iter().map(|p| p.index).collect::<Vec<_>>(), (1..15).chain([16]).collect::<Vec<_>>());
+    let problems: Vec<_> = bad.iter().map(|p| (p.index, p.kind)).collect();
+    assert_eq!(problems, [(0, "image_missing"), (15, "image_count"), (17, "odd_turns")]);
+    for sample in &good {
+        let pads = sample.encoded.input_ids.iter().filter(|&&id| id == tokenizer.image_pad).count() as i64;
+        assert_eq!(pads, sample.encoded.grids.iter().map(|g| g.iter().product::<i64>() / 4).sum::<i64>());
+        assert_eq!(sample.images.len(), sample.encoded.grids.len());
+    }
+}
+
+#[test]
+fn pictures_in_parquet_stay_there_until_they_are_asked_for() {
+    let (tokenizer, processor) = tiny();
+    let file = golden().join("../../parquet/sharegpt.parquet");
+    let d = open(Path::new("."), &[file.to_str().unwrap()]).unwrap();
+    let (good, bad) = prepare(&d, &tokenizer, &processor, PixelBudget::default(), &encode_options(), &mut |_, _| {});
+    assert!(bad.is_empty(), "{bad:?}");
+    assert!(good[0].images.iter().all(|image| matches!(image, ImageRef::Stored { .. })));
+    for (image, grid) in good[0].images.iter().zip(&good[0].encoded.grids) {
+        assert_eq!(processor.process(&image.load().unwrap(), Some(PixelBudget::default())).unwrap().grid, *grid);
+    }
+    assert!(good[1].images.is_empty());
+}
+
+#[test]
+fn labels_must_fit_the_pictures_tokens() {
+    let (tokenizer, processor) = tiny();
+    let options = encode_options();
+    let encoder =
+        Encoder { tokenizer: &tokenizer, processor: &processor, budget: PixelBudget::default(), options: &options };
+    let picture = golden().join("images/l_exact56.png"); // 56 x 56 pixels: 4 tokens
+    let sample = |labels: usize| Sample {
+        conversation: Default::default(),
+        images: vec![ImageRef::File(picture.clone())],
+        origin: "here".into(),
+        image_labels: Some(vec![vec!["red".into()]; labels]),
+    };
+    let prepared = encoder.encode(0, sample(4)).unwrap();
+    assert_eq!((prepared.encoded.input_ids.len(), prepared.encoded.grids.as_slice()), (0, &[[1, 4, 4]][..]));
+    assert_eq!(encoder.encode(0, sample(5)).unwrap_err().kind, "image_labels");
+}
+
+#[test]
+fn a_fifo_as_a_data_file_is_refused_without_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["d.json", "d.parquet"] {
+        let fifo = dir.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let message = format!("{:#}", open(dir.path(), &[fifo.to_str().unwrap()]).unwrap_err());
+        assert!(message.contains("not a regular file"), "{message}");
+    }
 }

@@ -240,7 +240,7 @@ fn a_damaged_file_gives_errors_and_never_a_panic_or_a_hang() {
 #[test]
 fn a_row_without_bytes_leads_to_the_file_beside_the_parquet() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/parquet/medtrinity.parquet");
-    let d = open(&[golden.clone()]);
+    let d = open(std::slice::from_ref(&golden));
     let sample = d.get(2).unwrap();
     let ImageRef::File(path) = &sample.images[0] else { panic!("{:?}", sample.images) };
     assert_eq!(path, &golden.with_file_name("outside.png"));

@@ -1,9 +1,10 @@
 //! `lightbox data check`
 
+use anyhow::Result;
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
-use crate::cli::{Exit, Failure};
+use lightbox_core::exit::Exit;
 use clap::Args;
 use lightbox_core::data::{CheckReport, check};
 use lightbox_core::safe_text::clean_line;
@@ -29,7 +30,7 @@ pub struct CheckArgs {
     json: bool,
 }
 
-pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
+pub fn run(args: CheckArgs) -> Result<Exit> {
     let dataset = args.source.open()?;
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
@@ -44,7 +45,7 @@ pub fn run(args: CheckArgs) -> Result<Exit, Failure> {
     } else {
         human(&mut out, &report, &args, seconds)?;
     }
-    Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::Data })
+    Ok(if report.problems.is_empty() { Exit::Finished } else { Exit::Data })
 }
 
 fn human(out: &mut impl Write, report: &CheckReport, args: &CheckArgs, seconds: f64) -> std::io::Result<()> {

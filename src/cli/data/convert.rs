@@ -1,8 +1,9 @@
 //! `lightbox data convert`
 
+use anyhow::Result;
 use super::options::{ColumnArgs, OnBadArg};
 use crate::cli::progress::Progress;
-use crate::cli::{Exit, Failure};
+use lightbox_core::exit::{Because, Exit};
 use clap::{Args, ValueEnum};
 use lightbox_core::data::convert::{DEFAULT_FOLDER, DEFAULT_NAME, Format};
 use lightbox_core::data::dataset::DEFAULT_QUESTION;
@@ -87,7 +88,7 @@ struct Summary<'a> {
     seconds: f64,
 }
 
-pub fn run(args: ConvertArgs) -> Result<Exit, Failure> {
+pub fn run(args: ConvertArgs) -> Result<Exit> {
     let folder = args
         .folder
         .unwrap_or_else(|| if args.name == DEFAULT_NAME { DEFAULT_FOLDER.to_owned() } else { args.name.clone() });
@@ -112,7 +113,7 @@ pub fn run(args: ConvertArgs) -> Result<Exit, Failure> {
     let seconds = progress.finish();
     let report = match result {
         Ok(report) => report,
-        Err(e @ ConvertError::BadRow(_)) => return Err(Failure { exit: Exit::Data, error: e.into() }),
+        Err(e @ ConvertError::BadRow(_)) => return Err(e).because(Exit::Data),
         Err(ConvertError::Other(e)) => return Err(e.into()),
     };
     let mut out = std::io::stdout().lock();
@@ -122,7 +123,7 @@ pub fn run(args: ConvertArgs) -> Result<Exit, Failure> {
     } else {
         human(&mut out, &report, &options, seconds)?;
     }
-    Ok(Exit::Ok)
+    Ok(Exit::Finished)
 }
 
 fn human(out: &mut impl Write, r: &ConvertReport, o: &ConvertOptions, seconds: f64) -> std::io::Result<()> {

@@ -1,7 +1,8 @@
 //! `lightbox data encode`: what training sees.
 
+use anyhow::Result;
 use super::options::{EncodeOptionArgs, OnBadArg, RangeArgs, SourceArgs};
-use crate::cli::{Exit, Failure, OrExit};
+use lightbox_core::exit::{Because, Exit};
 use clap::Args;
 use lightbox_core::data::{Prepared, Problem};
 use lightbox_core::safe_text::clean;
@@ -43,7 +44,7 @@ struct Line<'a> {
     truncated: usize,
 }
 
-pub fn run(args: EncodeArgs) -> Result<Exit, Failure> {
+pub fn run(args: EncodeArgs) -> Result<Exit> {
     let dataset = args.source.open()?;
     let model = args.encode.load(&args.model)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -80,7 +81,7 @@ pub fn run(args: EncodeArgs) -> Result<Exit, Failure> {
                 "sample {}, {problem}; stopped here: --on-bad skip leaves such samples out",
                 problem.index
             ))
-            .or_exit(Exit::Data)
+            .because(Exit::Data)
         }
         Some(Err(e)) => Err(e.into()),
         None => {
@@ -88,7 +89,7 @@ pub fn run(args: EncodeArgs) -> Result<Exit, Failure> {
             if bad > 0 {
                 eprintln!("{good} samples encoded, {bad} left out");
             }
-            Ok(Exit::Ok)
+            Ok(Exit::Finished)
         }
     }
 }

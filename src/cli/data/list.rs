@@ -1,8 +1,9 @@
 //! `lightbox data list`
 
+use anyhow::Result;
 use super::options::SourceArgs;
 use crate::cli::table::table;
-use crate::cli::{Exit, Failure};
+use lightbox_core::exit::Exit;
 use clap::Args;
 use lightbox_core::data::dataset_info::DatasetInfo;
 use lightbox_core::data::{Dataset, PartInfo};
@@ -28,7 +29,7 @@ struct Line {
     error: Option<String>,
 }
 
-pub fn run(args: ListArgs) -> Result<Exit, Failure> {
+pub fn run(args: ListArgs) -> Result<Exit> {
     let mut names = args.source.names();
     if names.is_empty() {
         names = DatasetInfo::load(&args.source.dataset_dir)?.names().map(str::to_owned).collect();
@@ -44,7 +45,7 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
     if args.json {
         serde_json::to_writer_pretty(&mut out, &lines)?;
         writeln!(out)?;
-        return Ok(Exit::Ok);
+        return Ok(Exit::Finished);
     }
     if lines.is_empty() {
         writeln!(
@@ -52,7 +53,7 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
             "No data sets. `lightbox data convert FILE.parquet --out {}` makes one.",
             clean(&args.source.dataset_dir.display().to_string())
         )?;
-        return Ok(Exit::Ok);
+        return Ok(Exit::Finished);
     }
     let rows: Vec<Vec<String>> = lines.iter().filter_map(|line| line.info.as_ref()).map(row).collect();
     if !rows.is_empty() {
@@ -62,7 +63,7 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
         && info.files.len() > 1
     {
         let files: Vec<Vec<String>> =
-            info.files.iter().map(|(file, rows)| vec![file.display().to_string(), rows.to_string()]).collect();
+            info.files.iter().map(|f| vec![f.path.display().to_string(), f.rows.to_string()]).collect();
         write!(out, "\n{}", table(&["file", "rows#"], &files))?;
     }
     for line in &lines {
@@ -76,13 +77,13 @@ pub fn run(args: ListArgs) -> Result<Exit, Failure> {
     if let Some(line) = lines.iter().find(|line| line.info.is_some()) {
         writeln!(out, "\nNext: lightbox data show {}", args.source.again(&line.name))?;
     }
-    Ok(Exit::Ok)
+    Ok(Exit::Finished)
 }
 
 fn row(info: &PartInfo) -> Vec<String> {
     let file = match info.files.as_slice() {
-        [(file, _)] => file.display().to_string(),
-        [(first, _), rest @ ..] => format!("{} and {} more", first.display(), rest.len()),
+        [file] => file.path.display().to_string(),
+        [first, rest @ ..] => format!("{} and {} more", first.path.display(), rest.len()),
         [] => String::new(),
     };
     vec![

@@ -9,7 +9,8 @@ mod options;
 mod show;
 mod stats;
 
-use super::{Exit, Failure};
+use anyhow::Result;
+use lightbox_core::exit::Exit;
 use clap::{Args, Subcommand};
 
 #[derive(Args)]
@@ -34,7 +35,7 @@ enum DataCommand {
     Convert(convert::ConvertArgs),
 }
 
-pub fn run(args: DataArgs) -> Result<Exit, Failure> {
+pub fn run(args: DataArgs) -> Result<Exit> {
     match args.command {
         DataCommand::List(args) => list::run(args),
         DataCommand::Show(args) => show::run(args),

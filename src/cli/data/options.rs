@@ -1,6 +1,7 @@
 //! Options that several data commands share. Names and meanings are those of a profile's keys.
 
-use crate::cli::{Exit, Failure, OrExit};
+use anyhow::Result;
+use lightbox_core::exit::{Because, Exit};
 use clap::{Args, ValueEnum};
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{
@@ -101,7 +102,7 @@ impl SourceArgs {
         clean(&format!("{name}{dir}"))
     }
 
-    pub fn open(&self) -> Result<Dataset, Failure> {
+    pub fn open(&self) -> Result<Dataset> {
         let options = self.options(self.names());
         if self.columns.any() {
             let files = parquet_files(&options.names)?;
@@ -162,10 +163,10 @@ pub struct Model {
 }
 
 impl EncodeOptionArgs {
-    pub fn load(&self, model: &std::path::Path) -> Result<Model, Failure> {
+    pub fn load(&self, model: &std::path::Path) -> Result<Model> {
         Ok(Model {
-            tokenizer: Tokenizer::from_dir(model).or_exit(Exit::Model)?,
-            processor: ImageProcessor::from_dir(model).or_exit(Exit::Model)?,
+            tokenizer: Tokenizer::from_dir(model).because(Exit::Model)?,
+            processor: ImageProcessor::from_dir(model).because(Exit::Model)?,
             options: EncodeOptions {
                 cutoff_len: self.cutoff_len,
                 train_on_prompt: self.train_on_prompt,

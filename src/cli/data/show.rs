@@ -1,7 +1,8 @@
 //! `lightbox data show`
 
+use anyhow::Result;
 use super::options::SourceArgs;
-use crate::cli::{Exit, Failure};
+use lightbox_core::exit::Exit;
 use clap::Args;
 use lightbox_core::data::{ImageRef, Sample};
 use lightbox_core::safe_text::{clean, clean_line};
@@ -22,7 +23,7 @@ pub struct ShowArgs {
     json: bool,
 }
 
-pub fn run(args: ShowArgs) -> Result<Exit, Failure> {
+pub fn run(args: ShowArgs) -> Result<Exit> {
     let dataset = args.source.open()?;
     if args.index >= dataset.len() {
         return Err(anyhow::anyhow!(
@@ -52,7 +53,7 @@ pub fn run(args: ShowArgs) -> Result<Exit, Failure> {
     if args.json {
         serde_json::to_writer(&mut out, &as_json(args.index, &sample))?;
         writeln!(out)?;
-        return Ok(Exit::Ok);
+        return Ok(Exit::Finished);
     }
     writeln!(out, "sample {} of {} · {}", args.index, dataset.len(), clean(&sample.origin))?;
     if let Some(system) = &sample.conversation.system {
@@ -87,7 +88,7 @@ pub fn run(args: ShowArgs) -> Result<Exit, Failure> {
             writeln!(out, "{}", clean_line(&words.join(" "), 200))?;
         }
     }
-    Ok(Exit::Ok)
+    Ok(Exit::Finished)
 }
 
 fn role(role: Role) -> &'static str {

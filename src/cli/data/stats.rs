@@ -1,9 +1,10 @@
 //! `lightbox data stats`
 
+use anyhow::Result;
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
-use crate::cli::{Exit, Failure};
+use lightbox_core::exit::Exit;
 use clap::Args;
 use lightbox_core::data::stats::Summary;
 use lightbox_core::data::{Stats, stats};
@@ -26,7 +27,7 @@ pub struct StatsArgs {
     json: bool,
 }
 
-pub fn run(args: StatsArgs) -> Result<Exit, Failure> {
+pub fn run(args: StatsArgs) -> Result<Exit> {
     let dataset = args.source.open()?;
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
@@ -41,7 +42,7 @@ pub fn run(args: StatsArgs) -> Result<Exit, Failure> {
     } else {
         human(&mut out, &found, &args)?;
     }
-    Ok(Exit::Ok)
+    Ok(Exit::Finished)
 }
 
 fn human(out: &mut impl Write, s: &Stats, args: &StatsArgs) -> std::io::Result<()> {

@@ -49,6 +49,13 @@ impl Selection {
     }
 }
 
+/// One file of a named set.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PartFile {
+    pub path: PathBuf,
+    pub rows: usize,
+}
+
 /// What one named set is, for lists.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct PartInfo {
@@ -57,7 +64,7 @@ pub struct PartInfo {
     pub format: &'static str,
     /// `json` or `parquet`.
     pub file_type: &'static str,
-    pub files: Vec<(PathBuf, usize)>,
+    pub files: Vec<PartFile>,
     /// Rows in the files.
     pub rows: usize,
     /// Samples after `num_samples` and `max_samples`.
@@ -242,7 +249,7 @@ impl Part {
             name: self.name.clone(),
             format: self.layout.name(),
             file_type: self.table.file_type(),
-            files: self.table.files(),
+            files: self.table.files().into_iter().map(|(path, rows)| PartFile { path, rows }).collect(),
             rows: self.table.len(),
             samples: self.selection.len(),
             image_column: self.layout.image_column().map(str::to_owned),

@@ -11,6 +11,7 @@
 //! Rows are fetched with `pread`, not through the map: a file that somebody truncates later is then an error for
 //! that row, where a map would raise SIGBUS and end the program.
 
+use super::media::open_regular;
 use super::problem::{Fault, kind};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
@@ -45,12 +46,8 @@ impl JsonIndex {
     /// The file cannot be read, is empty, is not UTF-8 from the first byte (UTF-16), or holds no JSON at all.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display();
-        let file = File::open(path).with_context(|| format!("opening data file {name}"))?;
-        let meta = file.metadata().with_context(|| format!("opening data file {name}"))?;
-        if !meta.is_file() {
-            bail!("{name} is not a regular file");
-        }
-        if meta.len() == 0 {
+        let (file, len) = open_regular(path).context("opening a data file")?;
+        if len == 0 {
             bail!("{name} is empty: no samples in it");
         }
         // SAFETY: the map is read only here and dropped before this function returns. Another program truncating the

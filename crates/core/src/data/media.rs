@@ -39,7 +39,7 @@ pub enum ImageRef {
 /// Why a picture's bytes cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
-    #[error("picture \"{given}\" not found; tried {}", list(.tried))]
+    #[error("\"{given}\" not found; tried {}", list(.tried))]
     Missing { given: String, tried: Vec<PathBuf> },
     #[error("{}: {what}, not a regular file", .path.display())]
     NotAFile { path: PathBuf, what: &'static str },
@@ -138,7 +138,8 @@ pub(super) fn shorten(text: &str) -> Cow<'_, str> {
     }
 }
 
-fn read_regular_file(path: &Path) -> Result<Vec<u8>, MediaError> {
+/// Opens a file that strangers named, with its length, without waiting for the other end of a FIFO.
+pub(super) fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
     let io = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => {
             MediaError::Missing { given: path.display().to_string(), tried: vec![path.to_path_buf()] }
@@ -152,12 +153,18 @@ fn read_regular_file(path: &Path) -> Result<Vec<u8>, MediaError> {
         let what = if meta.is_dir() { "a folder" } else { "a pipe, socket or device" };
         return Err(MediaError::NotAFile { path: path.to_path_buf(), what });
     }
-    if meta.len() > MAX_IMAGE_BYTES {
-        return Err(MediaError::TooLarge { path: path.to_path_buf(), bytes: meta.len() });
+    Ok((file, meta.len()))
+}
+
+fn read_regular_file(path: &Path) -> Result<Vec<u8>, MediaError> {
+    let (file, len) = open_regular(path)?;
+    if len > MAX_IMAGE_BYTES {
+        return Err(MediaError::TooLarge { path: path.to_path_buf(), bytes: len });
     }
+    let mut bytes = Vec::with_capacity(len as usize);
     // `take`: the file may grow while it is read.
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    file.take(MAX_IMAGE_BYTES).read_to_end(&mut bytes).map_err(io)?;
+    let read = file.take(MAX_IMAGE_BYTES).read_to_end(&mut bytes);
+    read.map_err(|source| MediaError::Io { path: path.to_path_buf(), source })?;
     Ok(bytes)
 }
 

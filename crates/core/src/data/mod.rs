@@ -4,7 +4,7 @@
 //! [`dataset_info`] says which file and which columns → [`table`] fetches row *i* on demand (JSON through
 //! [`json_index`], parquet through [`parquet`]) → [`layout`] turns the row into a [`Conversation`] and a list of
 //! pictures → [`Dataset::get`] hands out the [`Sample`]. [`prepare`](prepare()) encodes all of them for training;
-//! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`] makes a
+//! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
 //! LLaMA-Factory data set of a parquet one.
 //!
 //! Two rules hold everywhere. A data set is never held in memory: opening it costs an index (JSON: one pass over the
@@ -24,17 +24,17 @@ pub mod parquet;
 mod picture;
 mod prepare;
 mod problem;
-mod py_json;
 mod sampling;
 pub mod stats;
 pub mod table;
 
+pub use cells::ImageCell;
 pub use check::{CheckReport, check};
 pub use convert::{ConvertError, ConvertOptions, ConvertReport, convert};
-pub use dataset::{CaptionChoice, Dataset, PartInfo, caption_columns};
+pub use dataset::{CaptionChoice, Dataset, PartFile, PartInfo, caption_columns};
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
 pub use prepare::{Encoder, Prepared, prepare};
-pub use problem::{Problem, kind};
+pub use problem::{Fault, Problem, kind};
 pub use stats::{Stats, stats};
 
 use crate::text::Conversation;

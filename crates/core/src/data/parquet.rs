@@ -7,10 +7,10 @@
 //! All text columns are read as bytes and checked here, row by row. Left to itself, the decoder checks a whole
 //! dictionary page at once, and one bad byte would take thousands of good rows with it. For the same reason the
 //! Arrow schema that writers embed is ignored: large, view and dictionary variants are all plain byte arrays in the
-//! file. What a row's cells become is in [`super::cells`].
+//! file. What a row's cells become is in `cells.rs`.
 
 use super::cells::{self, ImageCell};
-use super::media::MediaError;
+use super::media::{MediaError, open_regular};
 use super::problem::{Fault, kind};
 use anyhow::{Context, anyhow, bail};
 use arrow_array::{Array, RecordBatch};
@@ -387,16 +387,12 @@ fn names(columns: &[(String, ColumnKind)]) -> String {
 
 fn load_footer(path: &Path) -> anyhow::Result<(ArrowReaderMetadata, u64)> {
     let name = path.display();
-    let file = File::open(path).with_context(|| format!("opening parquet file {name}"))?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        bail!("{name} is not a regular file");
-    }
+    let (file, bytes) = open_regular(path).context("opening a parquet file")?;
     let footer = catch_unwind(AssertUnwindSafe(|| ArrowReaderMetadata::load(&file, options())))
         .map_err(|_| anyhow!("the parquet decoder failed"))
         .and_then(|r| r.map_err(Into::into))
         .with_context(|| format!("{name} is not a whole parquet file; download or copy it again"))?;
-    Ok((footer, meta.len()))
+    Ok((footer, bytes))
 }
 
 fn row_count(meta: &ArrowReaderMetadata) -> anyhow::Result<usize> {

@@ -4,7 +4,7 @@ use super::parallel::in_order;
 use super::picture;
 use super::problem::{Fault, kind};
 use super::{Dataset, ImageRef, Problem, Sample};
-use crate::text::{EncodeOptions, Encoded, Tokenizer, encode_conversation};
+use crate::text::{EncodeOptions, Encoded, Tokenizer, encode_conversation, image_tokens};
 use crate::vision::{Grid, ImageProcessor, PixelBudget};
 use std::ops::{ControlFlow, Range};
 
@@ -34,7 +34,13 @@ impl Encoder<'_> {
     /// Encodes sample `index`; its pictures are looked at (header, size, whether the end is there), not decoded.
     pub fn encode(&self, index: usize, sample: Sample) -> Result<Prepared, Problem> {
         match self.try_encode(&sample) {
-            Ok(encoded) => Ok(Prepared { index, origin: sample.origin, encoded, images: sample.images, image_labels: sample.image_labels }),
+            Ok(encoded) => Ok(Prepared {
+                index,
+                origin: sample.origin,
+                encoded,
+                images: sample.images,
+                image_labels: sample.image_labels,
+            }),
             Err(fault) => Err(fault.at(index, sample.origin)),
         }
     }
@@ -54,8 +60,8 @@ impl Encoder<'_> {
     fn try_encode(&self, sample: &Sample) -> Result<Encoded, Fault> {
         let grids = sample.images.iter().map(|image| self.grid(image)).collect::<Result<Vec<_>, _>>()?;
         if let Some(labels) = &sample.image_labels {
-            let tokens: i64 = grids.iter().map(|g| g.iter().product::<i64>() / 4).sum();
-            if labels.len() as i64 != tokens {
+            let tokens: usize = grids.iter().filter_map(image_tokens).sum();
+            if labels.len() != tokens {
                 return Err(Fault::new(
                     kind::IMAGE_LABELS,
                     format!("`image_labels` has {} entries, but the pictures have {tokens} tokens", labels.len()),

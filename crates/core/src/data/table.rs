@@ -91,7 +91,7 @@ pub fn parquet_files(sources: &[impl AsRef<str>]) -> anyhow::Result<Vec<PathBuf>
             .with_context(|| format!("\"{source}\" is no file and no pattern"))?
             .collect::<Result<_, _>>()?;
         if found.is_empty() {
-            let inside = path.is_dir().then(|| folders_with_parquet(path)).unwrap_or_default();
+            let inside = if path.is_dir() { folders_with_parquet(path) } else { Vec::new() };
             match inside.as_slice() {
                 [] => bail!("{source}: no parquet file there"),
                 folders => bail!("{source}: no parquet file there, but in {}; name one of them", folders.join(", ")),

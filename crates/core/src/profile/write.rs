@@ -3,7 +3,7 @@
 //! serde_yaml would write `no`, `on` and `yes` bare, which LLaMA-Factory's reader takes for booleans; so the values are
 //! written here, and whatever could be misread is quoted.
 use super::{KEYS, Origin, Profile};
-use crate::runs::python_json::float_repr;
+use crate::python_json::float_repr;
 use serde_yaml::Value;
 
 impl Profile {

@@ -14,7 +14,6 @@ pub mod log;
 pub mod model_card;
 pub mod plot;
 pub mod progress;
-pub(crate) mod python_json;
 pub mod record;
 pub mod results;
 pub mod schedule;

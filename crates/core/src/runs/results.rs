@@ -1,6 +1,7 @@
 //! `train_results.json`, `eval_results.json` and their union `all_results.json`, as transformers'
 //! `Trainer.save_metrics` writes them: sorted keys, indented by 4, no newline at the end.
-use super::{RunDir, python_json, round};
+use super::{RunDir, round};
+use crate::python_json;
 use serde_json::{Map, Value};
 use std::io;
 use std::time::Duration;

@@ -5,7 +5,8 @@
 //! Two of LLaMA-Factory's faults are not copied: after a resume it logs the repeated steps twice, and it divides this
 //! session's time by all steps, so that times left and throughput are wrong.
 use super::log::JsonLines;
-use super::{RunDir, python_json, round};
+use super::{RunDir, round};
+use crate::python_json;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! `trainer_state.json`: where a run stands and its log so far, as the HF Trainer keeps it (`trainer_callback.py`,
 //! `TrainerState`) in each checkpoint and at the end. A resumed run reads it back.
-use super::python_json;
+use crate::python_json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::io;

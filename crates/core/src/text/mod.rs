@@ -12,7 +12,6 @@ mod byte_level;
 mod collate;
 mod encode;
 mod error;
-mod python_json;
 pub mod ranks;
 mod rope;
 mod stream;

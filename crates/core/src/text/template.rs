@@ -3,7 +3,8 @@
 //!
 //! One artefact of LLaMA-Factory is left out on purpose: there the words `{{idx}}` in a user's text turn into the number
 //! of the turn.
-use super::{EncodeError, Message, Role, python_json};
+use super::{EncodeError, Message, Role};
+use crate::python_json;
 use serde_json::Value;
 
 /// The system text where neither sample nor options give one.
@@ -67,7 +68,7 @@ fn tools_text(tools: &str) -> Result<String, EncodeError> {
             serde_json::json!({"type": "function", "function": tool})
         };
         lines.push('\n');
-        lines += &python_json::dumps(&wrapped).map_err(|e| bad(format!("entry {}: {e}", i + 1)))?;
+        lines += &python_json::unicode_line(&wrapped).map_err(|e| bad(format!("entry {}: {e}", i + 1)))?;
     }
     Ok(format!(
         "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n\
@@ -97,7 +98,7 @@ fn wrap_calls(json: &str) -> Result<String, String> {
     let texts = calls.iter().map(|call| {
         let field = |key: &str| call.get(key).cloned().ok_or_else(|| format!("it has no \"{key}\""));
         let call = serde_json::json!({"name": field("name")?, "arguments": field("arguments")?});
-        Ok(format!("<tool_call>\n{}\n</tool_call>", python_json::dumps(&call)?))
+        Ok(format!("<tool_call>\n{}\n</tool_call>", python_json::unicode_line(&call).map_err(|e| e.to_string())?))
     });
     Ok(texts.collect::<Result<Vec<_>, String>>()?.join("\n"))
 }

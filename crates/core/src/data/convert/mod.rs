@@ -10,7 +10,7 @@
 //! mllm_data/mllm_data.problems.jsonl    rows that were left out, with the reason; only if there are any
 //! mllm_data/.mllm_data.journal          what a second run needs to go on, or to see that all is done
 //! ```
-//! Rows are written while they are read. [`journal`] says how an interrupted conversion goes on; its result is the
+//! Rows are written while they are read. `journal.rs` says how an interrupted conversion goes on; its result is the
 //! one an uninterrupted run would have made.
 
 mod folder;
@@ -123,7 +123,7 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
     let places = Places::new(o)?;
     let mut info = read_info(&places.info)?;
     std::fs::create_dir_all(&places.folder).with_context(|| format!("making folder {}", places.folder.display()))?;
-    let _lock = lock(&places.folder)?;
+    let _ours = lock(&places.folder, false)?;
 
     let mut journal = match Journal::load(&places.journal).or_else(|e| if o.overwrite { Ok(None) } else { Err(e) })? {
         Some(journal) if journal.fingerprint == fingerprint => journal,
@@ -186,12 +186,13 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         dataset_info: places.info.clone(),
         problems_file: (!journal.counts.problems.is_empty()).then(|| places.problems.clone()),
     };
-    // Read again: conversions into the same `out` may have added entries meanwhile.
+    // Read again: conversions into the same `out` may have added entries meanwhile, or be about to.
+    let _info = lock(&o.out, true)?;
     info = read_info(&places.info)?;
     info.insert(o.name.clone(), entry(&places.file_name));
-    let mut text = super::py_json::dumps_indented(&info, 2).map_err(anyhow::Error::from)?;
-    text.push(b'\n');
-    write_atomic(&places.info, &text).map_err(anyhow::Error::from)?;
+    let mut text = crate::python_json::unicode_indented(&info, 2).map_err(anyhow::Error::from)?;
+    text.push('\n');
+    write_atomic(&places.info, text.as_bytes()).map_err(anyhow::Error::from)?;
     Ok(report)
 }
 

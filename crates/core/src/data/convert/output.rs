@@ -1,6 +1,6 @@
 //! The files a conversion writes: pictures, the JSON that grows row by row, and the list of problems.
 
-use crate::data::py_json::dumps_indented;
+use crate::python_json::unicode_indented;
 use anyhow::Context;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -89,10 +89,10 @@ pub fn write_sample(
         Format::Json => {
             json.write(if first { b"[\n" } else { b",\n" })?;
             // A row stands one level deep in the list. Texts hold no raw newline, so every newline begins a line.
-            let row = dumps_indented(&row, 4)?;
-            for (i, line) in row.split(|&b| b == b'\n').enumerate() {
+            let row = unicode_indented(&row, 4)?;
+            for (i, line) in row.split('\n').enumerate() {
                 json.write(if i == 0 { b"    " } else { b"\n    " })?;
-                json.write(line)?;
+                json.write(line.as_bytes())?;
             }
             Ok(())
         }
@@ -120,9 +120,8 @@ pub fn write_picture(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         if same_content(path, bytes)? {
             return Ok(());
         }
-        let next = path.with_extension("partial");
-        File::create(&next)?.write_all(bytes)?;
-        std::fs::rename(&next, path)
+        std::fs::remove_file(path)?;
+        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes)
     };
     write().with_context(|| {
         format!(
