@@ -1,6 +1,6 @@
 #!/bin/sh
 # Trains the demo's base model (assets/demo-model) from nothing: data, three stages.
-# About 20 minutes on two CPU cores and 1 GB of disk under saves/. Run it again after an interruption: finished stages
+# About 25 minutes on two CPU cores and 1 GB of disk under saves/. Run it again after an interruption: finished stages
 # are kept, an unfinished one goes on from its last checkpoint.
 #
 # Usage: scripts/train-demo-model.sh [path of the lightbox binary]

@@ -23,7 +23,13 @@ fn run<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
 
 #[track_caller]
 fn ok(out: Output) -> String {
-    assert!(out.status.success(), "{}\nstdout: {}\nstderr: {}", out.status, String::from_utf8_lossy(&out.stdout), err(&out));
+    assert!(
+        out.status.success(),
+        "{}\nstdout: {}\nstderr: {}",
+        out.status,
+        String::from_utf8_lossy(&out.stdout),
+        err(&out)
+    );
     String::from_utf8(out.stdout).unwrap()
 }
 
@@ -58,7 +64,18 @@ fn data_set(dir: &Path) {
 fn score_prints_one_line_a_sample_and_the_mean_and_names_what_it_left_out() {
     let temp = tempfile::tempdir().unwrap();
     data_set(temp.path());
-    let args = ["score", "--model", "assets/demo-model", "--dataset-dir", temp.path().to_str().unwrap(), "--dataset", "set", "--device", "cpu", "--json"];
+    let args = [
+        "score",
+        "--model",
+        "assets/demo-model",
+        "--dataset-dir",
+        temp.path().to_str().unwrap(),
+        "--dataset",
+        "set",
+        "--device",
+        "cpu",
+        "--json",
+    ];
     let out = run(args);
     assert!(err(&out).contains("not-there.png"), "{}", err(&out));
     let rows = lines(&ok(out));
@@ -75,8 +92,18 @@ fn chat_and_predict_give_the_same_greedy_answer() {
     let temp = tempfile::tempdir().unwrap();
     data_set(temp.path());
     let file = temp.path().join("answers.jsonl");
-    let common = ["--model", "assets/demo-model", "--greedy", "--max-new-tokens", "24", "--device", "cpu", "--dtype", "f32"];
-    let mut args = vec!["predict", "--dataset-dir", temp.path().to_str().unwrap(), "--dataset", "set", "--output", file.to_str().unwrap(), "--json"];
+    let common =
+        ["--model", "assets/demo-model", "--greedy", "--max-new-tokens", "24", "--device", "cpu", "--dtype", "f32"];
+    let mut args = vec![
+        "predict",
+        "--dataset-dir",
+        temp.path().to_str().unwrap(),
+        "--dataset",
+        "set",
+        "--output",
+        file.to_str().unwrap(),
+        "--json",
+    ];
     args.extend(common);
     let summary = lines(&ok(run(args)));
     assert_eq!((summary[0]["samples"].as_u64(), summary[0]["skipped"].as_u64()), (Some(4), Some(1)));
@@ -101,7 +128,22 @@ fn chat_and_predict_give_the_same_greedy_answer() {
     assert!(turns[1]["prompt_tokens"].as_u64() > turns[0]["prompt_tokens"].as_u64());
     // Sampling repeats with its seed.
     let sampled = |seed| {
-        let args = ["chat", "--json", "--model", "assets/demo-model", "--device", "cpu", "--temperature", "1.5", "--max-new-tokens", "16", "--prompt", "Hello?", "--seed", seed];
+        let args = [
+            "chat",
+            "--json",
+            "--model",
+            "assets/demo-model",
+            "--device",
+            "cpu",
+            "--temperature",
+            "1.5",
+            "--max-new-tokens",
+            "16",
+            "--prompt",
+            "Hello?",
+            "--seed",
+            seed,
+        ];
         lines(&ok(run(args)))[0]["token_ids"].clone()
     };
     assert_eq!(sampled("5"), sampled("5"));
@@ -116,10 +158,18 @@ fn a_conversation_reads_questions_and_commands_line_by_line() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let talk = format!("Hello\n/image {}\nDescribe the image.\n/image nowhere.png\n<image>lost mark\n/clear\n/exit\nnever read\n", PICTURES[0]);
+    let talk = format!(
+        "Hello\n/image {}\nDescribe the image.\n/image nowhere.png\n<image>lost mark\n/clear\n/exit\nnever read\n",
+        PICTURES[0]
+    );
     child.stdin.take().unwrap().write_all(talk.as_bytes()).unwrap();
     let out = ok(child.wait_with_output().unwrap());
-    for part in ["1 picture(s) wait", "nowhere.png: there is no such file", "The question was not asked", "The conversation is empty"] {
+    for part in [
+        "1 picture(s) wait",
+        "nowhere.png: there is no such file",
+        "The question was not asked",
+        "The conversation is empty",
+    ] {
         assert!(out.contains(part), "{part:?} is not in\n{out}");
     }
 }
@@ -132,20 +182,43 @@ fn training_leaves_a_run_that_can_be_continued_and_asked() {
     let dataset_dir = format!("dataset_dir={}", temp.path().display());
     let output_dir = format!("output_dir={}", run_dir.display());
     let train = |extra: &[&str]| {
-        let mut args = vec!["train", "profiles/demo.yaml", "model_name_or_path=assets/demo-model", &dataset_dir, "dataset=set", &output_dir, "device=cpu", "save_steps=2"];
+        let mut args = vec![
+            "train",
+            "profiles/demo.yaml",
+            "model_name_or_path=assets/demo-model",
+            &dataset_dir,
+            "dataset=set",
+            &output_dir,
+            "device=cpu",
+            "save_steps=2",
+        ];
         args.extend(extra);
         run(args)
     };
     let out = train(&["max_steps=2"]);
     assert!(err(&out).contains("left out") && err(&out).contains("not-there.png"), "{}", err(&out));
     ok(out);
-    let read = |name: &str| -> Value { serde_json::from_str(&std::fs::read_to_string(run_dir.join(name)).unwrap()).unwrap() };
+    let read =
+        |name: &str| -> Value { serde_json::from_str(&std::fs::read_to_string(run_dir.join(name)).unwrap()).unwrap() };
     assert_eq!(read("state.json")["state"], "finished");
     // The same folder goes on from its checkpoint, with changed settings.
     ok(run(["train", "--resume", run_dir.to_str().unwrap(), "max_steps=4"]));
     assert_eq!(read("trainer_state.json")["global_step"], 4);
-    let answer = ok(run(["chat", "--adapter", run_dir.to_str().unwrap(), "--prompt", "Hello", "--greedy", "--max-new-tokens", "4", "--json"]));
-    assert!(lines(&answer)[0]["token_ids"].as_array().unwrap().len() <= 4, "model and picture limits come from the run's profile");
+    let answer = ok(run([
+        "chat",
+        "--adapter",
+        run_dir.to_str().unwrap(),
+        "--prompt",
+        "Hello",
+        "--greedy",
+        "--max-new-tokens",
+        "4",
+        "--json",
+    ]));
+    assert!(
+        lines(&answer)[0]["token_ids"].as_array().unwrap().len() <= 4,
+        "model and picture limits come from the run's profile"
+    );
 }
 
 #[test]
@@ -165,7 +238,8 @@ fn what_is_wrong_is_named_with_an_exit_code_of_its_own() {
     assert_eq!(out.status.code(), Some(11));
     assert!(err(&out).contains("no.png"), "{}", err(&out));
 
-    let out = lightbox().env("LIGHTBOX_ENGINE", temp.path().join("gone")).args(["chat", "--prompt", "x"]).output().unwrap();
+    let out =
+        lightbox().env("LIGHTBOX_ENGINE", temp.path().join("gone")).args(["chat", "--prompt", "x"]).output().unwrap();
     assert_eq!(out.status.code(), Some(127));
     let out = run(["chat", "--device", "cuda:99", "--model", "assets/demo-model", "--prompt", "x"]);
     assert_eq!(out.status.code(), Some(24));
@@ -177,7 +251,8 @@ fn what_is_wrong_is_named_with_an_exit_code_of_its_own() {
 fn a_broken_libtorch_is_explained_and_stops_only_what_needs_it() {
     let temp = tempfile::tempdir().unwrap();
     let engine = temp.path().join("lightbox-engine");
-    std::fs::write(&engine, "#!/bin/sh\necho 'error while loading shared libraries: libtorch_cpu.so' >&2\nexit 127\n").unwrap();
+    std::fs::write(&engine, "#!/bin/sh\necho 'error while loading shared libraries: libtorch_cpu.so' >&2\nexit 127\n")
+        .unwrap();
     std::fs::set_permissions(&engine, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let broken = |args: &[&str]| lightbox().env("LIGHTBOX_ENGINE", &engine).args(args).output().unwrap();
     assert!(ok(broken(&["--version"])).starts_with("lightbox "));
@@ -209,10 +284,16 @@ fn the_demo_teaches_the_model_what_it_did_not_know() {
     assert!(number("loss_last") < number("loss_first") / 10.0, "{result}");
     assert!(number("seconds") > 0.0);
     let adapter = PathBuf::from(result["adapter"].as_str().unwrap());
-    assert!(adapter.join("adapter_model.safetensors").exists() || Path::new(ROOT).join(&adapter).join("adapter_model.safetensors").exists());
+    assert!(
+        adapter.join("adapter_model.safetensors").exists()
+            || Path::new(ROOT).join(&adapter).join("adapter_model.safetensors").exists()
+    );
 
     // A second run finds everything done, and computes the same numbers from the same answers.
-    let again = ok(lightbox().args(["demo", "--headless", "--quick", "--json", "--dir", dir.to_str().unwrap()]).output().unwrap());
+    let again = ok(lightbox()
+        .args(["demo", "--headless", "--quick", "--json", "--dir", dir.to_str().unwrap()])
+        .output()
+        .unwrap());
     let again: Value = serde_json::from_str(again.lines().last().unwrap()).unwrap();
     assert_eq!(again["accuracy_after"], result["accuracy_after"]);
     assert!(again["seconds"].as_f64().unwrap() < number("seconds") / 2.0, "{again}");

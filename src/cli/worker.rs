@@ -46,7 +46,9 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     }
     let run = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
     let file = run.join(RunDir::PROFILE);
-    lightbox_core::fs::write_atomic(&file, profile.to_yaml().as_bytes()).with_context(|| file.display().to_string()).because(Exit::Disk)?;
+    lightbox_core::fs::write_atomic(&file, profile.to_yaml().as_bytes())
+        .with_context(|| file.display().to_string())
+        .because(Exit::Disk)?;
     start(["train".into(), run.path().into()])
 }
 
@@ -58,12 +60,18 @@ pub fn pass_on() -> Result<ExitCode> {
 /// Runs the worker in this terminal and returns its exit code.
 fn start(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     let program = find()?;
-    let mut child = Command::new(&program).args(args).spawn().with_context(|| format!("cannot start {}", program.display())).because(Exit::CannotStart)?;
+    let mut child = Command::new(&program)
+        .args(args)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
+        .because(Exit::CannotStart)?;
     signals::forward_to(child.id() as i32);
     let status = child.wait()?;
     // What the dynamic loader says of a missing library stands above, in its own words.
     if status.code() == Some(Exit::CannotStart as i32) {
-        eprintln!("error: the worker could not start because libtorch was not found. `make build` installs it; or point LD_LIBRARY_PATH at the lib folder of a torch 2.11");
+        eprintln!(
+            "error: the worker could not start because libtorch was not found. `make build` installs it; or point LD_LIBRARY_PATH at the lib folder of a torch 2.11"
+        );
     }
     let signalled = std::os::unix::process::ExitStatusExt::signal(&status).map(|s| 128 + s);
     Ok(ExitCode::from(status.code().or(signalled).and_then(|c| u8::try_from(c).ok()).unwrap_or(Exit::Failed as u8)))
@@ -79,7 +87,8 @@ fn find() -> Result<PathBuf> {
     if beside.is_file() {
         return Ok(beside);
     }
-    Err(anyhow::anyhow!("{} is missing: build it with `make build`, or set LIGHTBOX_ENGINE to it", beside.display())).because(Exit::CannotStart)
+    Err(anyhow::anyhow!("{} is missing: build it with `make build`, or set LIGHTBOX_ENGINE to it", beside.display()))
+        .because(Exit::CannotStart)
 }
 
 /// While the worker runs, signals are its business.

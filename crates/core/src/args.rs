@@ -52,7 +52,11 @@ fn parse_device(word: &str) -> Result<Device, String> {
         "auto" => Ok(Device::Auto),
         "cpu" => Ok(Device::Cpu),
         "cuda" => Ok(Device::Cuda(0)),
-        _ => word.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Device::Cuda).ok_or_else(|| "one of auto, cpu, cuda, cuda:0, cuda:1, …".to_owned()),
+        _ => word
+            .strip_prefix("cuda:")
+            .and_then(|n| n.parse().ok())
+            .map(Device::Cuda)
+            .ok_or_else(|| "one of auto, cpu, cuda, cuda:0, cuda:1, …".to_owned()),
     }
 }
 
@@ -85,9 +89,14 @@ impl ModelArgs {
         {
             adapters = p.adapter_name_or_path.iter().map(PathBuf::from).collect();
         }
-        let named = self.model.clone().or_else(|| profile.as_ref().and_then(|p| p.model_name_or_path.as_ref()).map(PathBuf::from));
+        let named = self
+            .model
+            .clone()
+            .or_else(|| profile.as_ref().and_then(|p| p.model_name_or_path.as_ref()).map(PathBuf::from));
         let Some(model) = named.or_else(|| adapters.last().and_then(|a| base_model_of(a))) else {
-            bail!("no model is named: give --model DIR (or --profile FILE, or an --adapter whose adapter_config.json names its base model)");
+            bail!(
+                "no model is named: give --model DIR (or --profile FILE, or an --adapter whose adapter_config.json names its base model)"
+            );
         };
         for (dir, what) in std::iter::once((&model, "model")).chain(adapters.iter().map(|a| (a, "adapter"))) {
             if !dir.is_dir() {
@@ -126,7 +135,11 @@ fn base_model_of(adapter: &Path) -> Option<PathBuf> {
 }
 
 fn hub_hint(dir: &Path) -> &'static str {
-    if dir.components().count() == 2 && !dir.is_absolute() { "; a Hub name has to be downloaded to a folder first" } else { "" }
+    if dir.components().count() == 2 && !dir.is_absolute() {
+        "; a Hub name has to be downloaded to a folder first"
+    } else {
+        ""
+    }
 }
 
 /// How answers are chosen. Where no option is given the profile's keys decide, and without a profile LLaMA-Factory's
@@ -225,7 +238,9 @@ impl DataArgs {
         p.max_samples = self.max_samples.or(p.max_samples);
         p.cutoff_len = self.cutoff_len.unwrap_or(p.cutoff_len);
         if p.dataset.is_empty() {
-            bail!("no data set is named: give --dataset NAME (a key of dataset_info.json in --dataset-dir) or --profile FILE");
+            bail!(
+                "no data set is named: give --dataset NAME (a key of dataset_info.json in --dataset-dir) or --profile FILE"
+            );
         }
         Ok(p)
     }

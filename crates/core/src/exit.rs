@@ -88,7 +88,11 @@ mod tests {
 
     #[test]
     fn the_code_survives_context_and_the_text_stays_whole() {
-        let error = Err::<(), _>(anyhow::anyhow!("no such file")).context("reading a.json").because(Exit::Data).context("training").unwrap_err();
+        let error = Err::<(), _>(anyhow::anyhow!("no such file"))
+            .context("reading a.json")
+            .because(Exit::Data)
+            .context("training")
+            .unwrap_err();
         assert_eq!(code(&error), Exit::Data);
         assert_eq!(format!("{error:#}"), "training: reading a.json: no such file");
         assert_eq!(code(&anyhow::anyhow!("plain")), Exit::Failed);

@@ -18,7 +18,10 @@ pub fn sorted<T: Serialize>(value: &T, indent: usize) -> serde_json::Result<Stri
     let mut value = serde_json::to_value(value)?;
     value.sort_all_objects();
     let indent = " ".repeat(indent);
-    write(&value, Python { ascii: true, pretty: Some(PrettyFormatter::with_indent(indent.as_bytes())), ..Python::default() })
+    write(
+        &value,
+        Python { ascii: true, pretty: Some(PrettyFormatter::with_indent(indent.as_bytes())), ..Python::default() },
+    )
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=indent)`.

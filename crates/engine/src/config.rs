@@ -75,12 +75,17 @@ impl Config {
     /// Names the file and the key that is missing, has the wrong type, or asks for something not implemented.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("{}: cannot be read; a model folder holds config.json, model.safetensors and tokenizer.json", path.display()))?;
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "{}: cannot be read; a model folder holds config.json, model.safetensors and tokenizer.json",
+                path.display()
+            )
+        })?;
         let root: Value = serde_json::from_str(&text).with_context(|| format!("{}: not valid JSON", path.display()))?;
         let mut config = Self::from_json(&root).with_context(|| path.display().to_string())?;
         if let Ok(text) = std::fs::read_to_string(dir.join("generation_config.json")) {
-            let generation: Value = serde_json::from_str(&text).with_context(|| format!("{}: not valid JSON", dir.join("generation_config.json").display()))?;
+            let generation: Value = serde_json::from_str(&text)
+                .with_context(|| format!("{}: not valid JSON", dir.join("generation_config.json").display()))?;
             let ids = token_ids(generation.get("eos_token_id"));
             if !ids.is_empty() {
                 config.eos_token_id = ids;
@@ -124,11 +129,13 @@ impl Config {
                 bail!("rope {key} {kind:?} is not implemented (only \"mrope\" and \"default\")");
             }
         }
-        let rope_theta = rope_field("rope_theta").or_else(|| text.get("rope_theta")).and_then(Value::as_f64).unwrap_or(1e6);
+        let rope_theta =
+            rope_field("rope_theta").or_else(|| text.get("rope_theta")).and_then(Value::as_f64).unwrap_or(1e6);
         let mrope_section = match rope_field("mrope_section") {
             None => [16, 24, 24],
             Some(v) => {
-                let s: Vec<i64> = v.as_array().map(|a| a.iter().filter_map(Value::as_i64).collect()).unwrap_or_default();
+                let s: Vec<i64> =
+                    v.as_array().map(|a| a.iter().filter_map(Value::as_i64).collect()).unwrap_or_default();
                 <[i64; 3]>::try_from(s).map_err(|_| anyhow::anyhow!("mrope_section is not a list of three integers"))?
             }
         };
@@ -162,7 +169,9 @@ impl Config {
         };
         check_shapes(&text_config, &vision_config)?;
 
-        let tied = |m: Option<&Map<String, Value>>| m.and_then(|m| m.get("tie_word_embeddings")).and_then(Value::as_bool).unwrap_or(false);
+        let tied = |m: Option<&Map<String, Value>>| {
+            m.and_then(|m| m.get("tie_word_embeddings")).and_then(Value::as_bool).unwrap_or(false)
+        };
         let dtype = ["dtype", "torch_dtype"]
             .iter()
             .find_map(|key| root.get(*key).or_else(|| text.get(key)).and_then(Value::as_str))
@@ -193,7 +202,11 @@ fn check_shapes(t: &TextConfig, v: &VisionConfig) -> Result<()> {
         bail!("vision embed_dim {} does not divide into {} heads of a size divisible by 4", v.embed_dim, v.num_heads);
     }
     if v.hidden_size != t.hidden_size {
-        bail!("vision_config.hidden_size {} differs from the language model's hidden_size {}", v.hidden_size, t.hidden_size);
+        bail!(
+            "vision_config.hidden_size {} differs from the language model's hidden_size {}",
+            v.hidden_size,
+            t.hidden_size
+        );
     }
     Ok(())
 }

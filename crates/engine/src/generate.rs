@@ -61,7 +61,13 @@ pub struct Answer {
 ///
 /// # Errors
 /// Picture tokens that do not match the pictures; whatever libtorch throws (out of memory).
-pub fn generate(model: &Qwen2Vl, tokenizer: &Tokenizer, prompts: &[Prompt], o: &Options, on_token: &mut dyn FnMut(usize, i64) -> ControlFlow<()>) -> Result<Vec<Answer>> {
+pub fn generate(
+    model: &Qwen2Vl,
+    tokenizer: &Tokenizer,
+    prompts: &[Prompt],
+    o: &Options,
+    on_token: &mut dyn FnMut(usize, i64) -> ControlFlow<()>,
+) -> Result<Vec<Answer>> {
     if prompts.iter().any(|p| p.ids.is_empty()) {
         bail!("an empty prompt");
     }
@@ -125,10 +131,17 @@ pub fn generate(model: &Qwen2Vl, tokenizer: &Tokenizer, prompts: &[Prompt], o: &
         let next = Tensor::from_slice(&chosen).view([b, 1]).to_device(device);
         seen = Tensor::cat(&[&seen, &next], 1);
         real = Tensor::cat(&[&real, &real.narrow(1, 0, 1).ones_like()], 1);
-        let at: Vec<i64> = prompts.iter().zip(&batch.rope_deltas).map(|(p, delta)| (p.ids.len() + step) as i64 + delta).collect();
+        let at: Vec<i64> =
+            prompts.iter().zip(&batch.rope_deltas).map(|(p, delta)| (p.ids.len() + step) as i64 + delta).collect();
         let positions = Tensor::from_slice(&at).view([1, b, 1]).expand([3, b, 1], false).to_device(device);
         let mask = padded.then(|| real.to_kind(Kind::Bool).view([b, 1, 1, -1]));
-        let hidden = model.model.forward(&model.model.embed(&next), &model.model.rotary(&positions), mask.as_ref(), Some(&mut cache), &ctx);
+        let hidden = model.model.forward(
+            &model.model.embed(&next),
+            &model.model.rotary(&positions),
+            mask.as_ref(),
+            Some(&mut cache),
+            &ctx,
+        );
         logits = model.logits(&hidden, &ctx).squeeze_dim(1);
     }
     Ok(answers)
@@ -150,7 +163,7 @@ fn choose(scores: &Tensor, seen: &Tensor, o: &Options) -> Tensor {
         return scores.argmax(-1, false);
     }
     if o.temperature != 1.0 {
-        scores = scores / o.temperature;
+        scores /= o.temperature;
     }
     if o.top_k > 0 {
         scores = top_k(&scores, o.top_k);
@@ -195,7 +208,8 @@ mod tests {
     /// tests/golden/tables/logits_processors.safetensors, made by transformers' own processors.
     #[test]
     fn penalties_and_limits_are_those_of_transformers() {
-        let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tables/logits_processors.safetensors");
+        let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/golden/tables/logits_processors.safetensors");
         let g = Weights::open_files(&[path]).unwrap();
         let get = |name: &str| g.get_any(name).unwrap();
         let (scores, seen) = (get("scores"), get("input_ids"));

@@ -3,8 +3,8 @@
 //! Written with the key names of transformers >= 4.52 (`base_model.model.model.language_model…`); read with old and
 //! new names alike. The arithmetic is in [`crate::model::linear`].
 
-use crate::model::linear::Lora;
 use crate::model::Qwen2Vl;
+use crate::model::linear::Lora;
 use crate::weights::{self, Weights, hub_name, memory_name};
 use anyhow::{Context, Result, bail};
 use lightbox_core::seed;
@@ -63,7 +63,11 @@ impl Freeze {
 ///
 /// # Errors
 /// Nothing matches: says which modules there are.
-pub fn select_targets<'a>(linears: impl Iterator<Item = &'a str> + Clone, target: &[String], freeze: Freeze) -> Result<Vec<String>> {
+pub fn select_targets<'a>(
+    linears: impl Iterator<Item = &'a str> + Clone,
+    target: &[String],
+    freeze: Freeze,
+) -> Result<Vec<String>> {
     let mut forbidden = vec!["patch_embed"];
     if freeze.vision_tower {
         forbidden.push("visual.blocks");
@@ -107,7 +111,8 @@ pub fn select_targets<'a>(linears: impl Iterator<Item = &'a str> + Clone, target
 /// Each A is a pure function of (seed, module path).
 pub fn attach_new(model: &mut Qwen2Vl, config: &LoraConfig, freeze: Freeze, seed: u64) -> Result<()> {
     let names: Vec<String> = model.linears().iter().map(|l| l.name.clone()).collect();
-    let chosen: BTreeSet<String> = select_targets(names.iter().map(String::as_str), &config.target, freeze)?.into_iter().collect();
+    let chosen: BTreeSet<String> =
+        select_targets(names.iter().map(String::as_str), &config.target, freeze)?.into_iter().collect();
     for linear in model.linears_mut() {
         if !chosen.contains(&linear.name) {
             continue;
@@ -166,10 +171,17 @@ struct PeftConfig {
 impl PeftConfig {
     fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("{}: cannot be read; an adapter folder holds adapter_config.json and adapter_model.safetensors", path.display()))?;
-        let config: Self = serde_json::from_str(&text).with_context(|| format!("{}: not PEFT's layout", path.display()))?;
-        let empty = |v: &Value| v.is_null() || v.as_object().is_some_and(|m| m.is_empty()) || v.as_array().is_some_and(Vec::is_empty);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "{}: cannot be read; an adapter folder holds adapter_config.json and adapter_model.safetensors",
+                path.display()
+            )
+        })?;
+        let config: Self =
+            serde_json::from_str(&text).with_context(|| format!("{}: not PEFT's layout", path.display()))?;
+        let empty = |v: &Value| {
+            v.is_null() || v.as_object().is_some_and(|m| m.is_empty()) || v.as_array().is_some_and(Vec::is_empty)
+        };
         let unsupported = [
             (config.peft_type != "LORA", "peft_type other than LORA"),
             (config.use_dora, "use_dora"),
@@ -196,17 +208,24 @@ pub fn attach_saved(model: &mut Qwen2Vl, dir: &Path) -> Result<()> {
     let config = PeftConfig::read(dir)?;
     let path = dir.join("adapter_model.safetensors");
     if !path.exists() && dir.join("adapter_model.bin").exists() {
-        bail!("{}: only a pickled adapter (adapter_model.bin) is here, and a pickle can run code; save it as safetensors", dir.display());
+        bail!(
+            "{}: only a pickled adapter (adapter_model.bin) is here, and a pickle can run code; save it as safetensors",
+            dir.display()
+        );
     }
-    let file = Weights::open_files(&[path.clone()])?;
+    let file = Weights::open_files(std::slice::from_ref(&path))?;
     let mut pairs: BTreeMap<String, [Option<Tensor>; 2]> = BTreeMap::new();
     let mut keys: Vec<&str> = file.names().collect();
     keys.sort_unstable();
     for key in keys {
         let parts = key.strip_prefix("base_model.model.").and_then(|rest| {
-            ["lora_A", "lora_B"].iter().enumerate().find_map(|(i, ab)| rest.strip_suffix(&format!(".{ab}.weight")).map(|p| (hub_name(p), i)))
+            ["lora_A", "lora_B"]
+                .iter()
+                .enumerate()
+                .find_map(|(i, ab)| rest.strip_suffix(&format!(".{ab}.weight")).map(|p| (hub_name(p), i)))
         });
-        let (module, which) = parts.with_context(|| format!("{}: {key} is not a LoRA tensor that is understood here", path.display()))?;
+        let (module, which) =
+            parts.with_context(|| format!("{}: {key} is not a LoRA tensor that is understood here", path.display()))?;
         pairs.entry(module).or_default()[which] = Some(file.get_any(key)?);
     }
     if pairs.is_empty() {
@@ -214,7 +233,9 @@ pub fn attach_saved(model: &mut Qwen2Vl, dir: &Path) -> Result<()> {
     }
     for linear in model.linears_mut() {
         let Some([a, b]) = pairs.remove(&linear.name) else { continue };
-        let (Some(a), Some(b)) = (a, b) else { bail!("{}: {} has only one of lora_A and lora_B", path.display(), linear.name) };
+        let (Some(a), Some(b)) = (a, b) else {
+            bail!("{}: {} has only one of lora_A and lora_B", path.display(), linear.name)
+        };
         let rank = a.size()[0];
         if a.size() != [rank, linear.in_features()] || b.size() != [linear.out_features(), rank] {
             bail!(
@@ -231,13 +252,21 @@ pub fn attach_saved(model: &mut Qwen2Vl, dir: &Path) -> Result<()> {
         let device = linear.weight.device();
         let fp32 = |t: Tensor| t.to_kind(Kind::Float).to_device(device);
         if rank != config.r {
-            bail!("{}: {} has rank {rank}, adapter_config.json says {}; rank_pattern is not supported", path.display(), linear.name, config.r);
+            bail!(
+                "{}: {} has rank {rank}, adapter_config.json says {}; rank_pattern is not supported",
+                path.display(),
+                linear.name,
+                config.r
+            );
         }
         let scale = scale(config.lora_alpha.unwrap_or(8.0), rank, config.use_rslora);
         linear.lora = Some(Lora { a: fp32(a), b: fp32(b), scale, dropout: config.lora_dropout });
     }
     if let Some(module) = pairs.keys().next() {
-        bail!("{}: {module} is in the adapter but not in this model; the adapter belongs to another base model", path.display());
+        bail!(
+            "{}: {module} is in the adapter but not in this model; the adapter belongs to another base model",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -245,8 +274,18 @@ pub fn attach_saved(model: &mut Qwen2Vl, dir: &Path) -> Result<()> {
 /// What a saved adapter looks like, for going on with it.
 pub fn saved_config(dir: &Path) -> Result<LoraConfig> {
     let c = PeftConfig::read(dir)?;
-    let target = c.target_modules.as_array().map(|a| a.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default();
-    Ok(LoraConfig { rank: c.r, alpha: c.lora_alpha.unwrap_or(8.0), dropout: c.lora_dropout, rslora: c.use_rslora, target })
+    let target = c
+        .target_modules
+        .as_array()
+        .map(|a| a.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default();
+    Ok(LoraConfig {
+        rank: c.r,
+        alpha: c.lora_alpha.unwrap_or(8.0),
+        dropout: c.lora_dropout,
+        rslora: c.use_rslora,
+        target,
+    })
 }
 
 /// Converts the adapter (`pure_bf16`).
@@ -282,7 +321,8 @@ pub fn save(model: &Qwen2Vl, config: &LoraConfig, base_model: &str, dir: &Path) 
         "use_rslora": config.rslora,
     });
     let path = dir.join("adapter_config.json");
-    lightbox_core::fs::write_atomic(&path, serde_json::to_string_pretty(&json)?.as_bytes()).with_context(|| path.display().to_string())
+    lightbox_core::fs::write_atomic(&path, serde_json::to_string_pretty(&json)?.as_bytes())
+        .with_context(|| path.display().to_string())
 }
 
 /// 16 rather than 16.0: PEFT's type is int.
@@ -292,7 +332,8 @@ fn number(x: f64) -> Value {
 
 /// The adapted modules as PEFT's `target_modules`: the shortest path endings that hit them and nothing else.
 fn target_modules(model: &Qwen2Vl) -> Vec<String> {
-    let adapted: BTreeSet<String> = model.linears().iter().filter(|l| l.lora.is_some()).map(|l| memory_name(&l.name)).collect();
+    let adapted: BTreeSet<String> =
+        model.linears().iter().filter(|l| l.lora.is_some()).map(|l| memory_name(&l.name)).collect();
     let mut others = BTreeSet::new();
     for (name, _) in model.named_weights() {
         let path = memory_name(&name);

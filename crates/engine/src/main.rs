@@ -10,7 +10,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "lightbox-engine", version, about = "Lightbox's worker: trains and runs Qwen2-VL. Usually started by `lightbox`.")]
+#[command(
+    name = "lightbox-engine",
+    version,
+    about = "Lightbox's worker: trains and runs Qwen2-VL. Usually started by `lightbox`."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

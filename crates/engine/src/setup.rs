@@ -76,8 +76,13 @@ pub fn text_and_pictures(dir: &Path, config: &Config) -> Result<(Tokenizer, Imag
             config.image_token_id
         );
     }
-    if i64::from(processor.patch_size) != config.vision.patch_size || i64::from(processor.merge_size) != config.vision.spatial_merge_size {
-        bail!("{}: patch size or merge size differ between config.json and the picture processor's file", dir.display());
+    if i64::from(processor.patch_size) != config.vision.patch_size
+        || i64::from(processor.merge_size) != config.vision.spatial_merge_size
+    {
+        bail!(
+            "{}: patch size or merge size differ between config.json and the picture processor's file",
+            dir.display()
+        );
     }
     Ok((tokenizer, processor))
 }

@@ -67,8 +67,12 @@ impl Weights {
         let single = dir.join("model.safetensors");
         let mut files: Vec<PathBuf> = if index.exists() {
             let text = std::fs::read_to_string(&index).with_context(|| index.display().to_string())?;
-            let json: Value = serde_json::from_str(&text).with_context(|| format!("{}: not valid JSON", index.display()))?;
-            let map = json.get("weight_map").and_then(Value::as_object).with_context(|| format!("{}: weight_map is missing", index.display()))?;
+            let json: Value =
+                serde_json::from_str(&text).with_context(|| format!("{}: not valid JSON", index.display()))?;
+            let map = json
+                .get("weight_map")
+                .and_then(Value::as_object)
+                .with_context(|| format!("{}: weight_map is missing", index.display()))?;
             let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
             names.sort_unstable();
             names.dedup();
@@ -79,9 +83,15 @@ impl Weights {
         } else if single.exists() {
             vec![single]
         } else if dir.join("pytorch_model.bin").exists() || dir.join("pytorch_model.bin.index.json").exists() {
-            bail!("{}: only pickled weights (.bin) are here, and a pickle can run code; get the safetensors files of this model", dir.display());
+            bail!(
+                "{}: only pickled weights (.bin) are here, and a pickle can run code; get the safetensors files of this model",
+                dir.display()
+            );
         } else {
-            bail!("{}: no model.safetensors and no model.safetensors.index.json; download the model's weights first", dir.display());
+            bail!(
+                "{}: no model.safetensors and no model.safetensors.index.json; download the model's weights first",
+                dir.display()
+            );
         };
         files.sort();
         Self::open_files(&files)
@@ -123,12 +133,16 @@ impl Weights {
 
     /// Copies one tensor as it lies in the file, to the CPU.
     pub fn get_any(&self, name: &str) -> Result<Tensor> {
-        let (file, key) = self.index.get(name).with_context(|| format!("the tensor {name} is missing in {}", self.describe()))?;
+        let (file, key) =
+            self.index.get(name).with_context(|| format!("the tensor {name} is missing in {}", self.describe()))?;
         let file = &self.files[*file];
         let entry = &file.entries[key];
-        let kind = kind_of(entry.dtype).with_context(|| format!("{}: {key} has dtype {:?}, which is not read here", file.path.display(), entry.dtype))?;
+        let kind = kind_of(entry.dtype).with_context(|| {
+            format!("{}: {key} has dtype {:?}, which is not read here", file.path.display(), entry.dtype)
+        })?;
         // `f_from_data_size` copies: the map stays private to this object.
-        Tensor::f_from_data_size(&file.map[entry.range.clone()], &entry.shape, kind).with_context(|| format!("{}: {key}", file.path.display()))
+        Tensor::f_from_data_size(&file.map[entry.range.clone()], &entry.shape, kind)
+            .with_context(|| format!("{}: {key}", file.path.display()))
     }
 
     fn file_of(&self, name: &str) -> String {
@@ -146,15 +160,25 @@ impl Mapped {
         // SAFETY: the map is only read. Another program that shortens the file while we read would end us with SIGBUS;
         // the length is checked against the header here, at the start.
         let map = unsafe { Mmap::map(&file) }.with_context(|| format!("{}: cannot be mapped", path.display()))?;
-        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|e| anyhow::anyhow!("{}: not a whole safetensors file ({e}); download it again", path.display()))?;
+        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|e| {
+            anyhow::anyhow!("{}: not a whole safetensors file ({e}); download it again", path.display())
+        })?;
         let start = header_len + 8;
         let mut entries = HashMap::new();
         for (name, info) in header.tensors() {
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
             if range.end > map.len() {
-                bail!("{}: {name} ends at byte {}, but the file has {}; download it again", path.display(), range.end, map.len());
+                bail!(
+                    "{}: {name} ends at byte {}, but the file has {}; download it again",
+                    path.display(),
+                    range.end,
+                    map.len()
+                );
             }
-            entries.insert(name.clone(), Entry { dtype: info.dtype, shape: info.shape.iter().map(|d| *d as i64).collect(), range });
+            entries.insert(
+                name.clone(),
+                Entry { dtype: info.dtype, shape: info.shape.iter().map(|d| *d as i64).collect(), range },
+            );
         }
         Ok(Self { path: path.to_owned(), map, entries })
     }
@@ -196,7 +220,10 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let mut offset = 0usize;
     for (name, t) in tensors {
         let bytes = t.numel() * t.kind().elt_size_in_bytes();
-        header.insert(name.clone(), json!({"dtype": dtype_name(t.kind())?, "shape": t.size(), "data_offsets": [offset, offset + bytes]}));
+        header.insert(
+            name.clone(),
+            json!({"dtype": dtype_name(t.kind())?, "shape": t.size(), "data_offsets": [offset, offset + bytes]}),
+        );
         offset += bytes;
     }
     let mut header = serde_json::to_vec(&header)?;
@@ -251,7 +278,8 @@ pub fn save_model(dir: &Path, tensors: BTreeMap<String, Tensor>, shard_bytes: us
     }
     let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
     let path = dir.join("model.safetensors.index.json");
-    lightbox_core::fs::write_atomic(&path, serde_json::to_string_pretty(&index)?.as_bytes()).with_context(|| path.display().to_string())
+    lightbox_core::fs::write_atomic(&path, serde_json::to_string_pretty(&index)?.as_bytes())
+        .with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -275,7 +303,14 @@ mod tests {
     fn shards_and_a_single_file_read_back_the_same_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let tensors = || -> BTreeMap<String, Tensor> {
-            (0..5i64).map(|i| (format!("model.t{i}.weight"), (Tensor::arange(6, (Kind::Float, Device::Cpu)) * i).reshape([2, 3]).to_kind(Kind::BFloat16))).collect()
+            (0..5i64)
+                .map(|i| {
+                    (
+                        format!("model.t{i}.weight"),
+                        (Tensor::arange(6, (Kind::Float, Device::Cpu)) * i).reshape([2, 3]).to_kind(Kind::BFloat16),
+                    )
+                })
+                .collect()
         };
         save_model(dir.path(), tensors(), 30).unwrap();
         assert!(dir.path().join("model-00003-of-00003.safetensors").exists());

@@ -1,12 +1,12 @@
 //! `lightbox data check`
 
-use anyhow::Result;
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
-use lightbox_core::exit::Exit;
+use anyhow::Result;
 use clap::Args;
 use lightbox_core::data::{CheckReport, check};
+use lightbox_core::exit::Exit;
 use lightbox_core::safe_text::clean_line;
 use std::io::Write;
 use std::path::PathBuf;

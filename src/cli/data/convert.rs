@@ -1,14 +1,14 @@
 //! `lightbox data convert`
 
-use anyhow::Result;
 use super::options::{ColumnArgs, OnBadArg};
 use crate::cli::progress::Progress;
-use lightbox_core::exit::{Because, Exit};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use lightbox_core::data::convert::{DEFAULT_FOLDER, DEFAULT_NAME, Format};
 use lightbox_core::data::dataset::DEFAULT_QUESTION;
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{ConvertError, ConvertOptions, ConvertReport, convert};
+use lightbox_core::exit::{Because, Exit};
 use lightbox_core::safe_text::clean;
 use serde::Serialize;
 use std::io::Write;
@@ -114,7 +114,7 @@ pub fn run(args: ConvertArgs) -> Result<Exit> {
     let report = match result {
         Ok(report) => report,
         Err(e @ ConvertError::BadRow(_)) => return Err(e).because(Exit::Data),
-        Err(ConvertError::Other(e)) => return Err(e.into()),
+        Err(ConvertError::Other(e)) => return Err(e),
     };
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -1,10 +1,10 @@
 //! `lightbox data encode`: what training sees.
 
-use anyhow::Result;
 use super::options::{EncodeOptionArgs, OnBadArg, RangeArgs, SourceArgs};
-use lightbox_core::exit::{Because, Exit};
+use anyhow::Result;
 use clap::Args;
 use lightbox_core::data::{Prepared, Problem};
+use lightbox_core::exit::{Because, Exit};
 use lightbox_core::safe_text::clean;
 use serde::Serialize;
 use std::io::Write;
@@ -83,7 +83,7 @@ pub fn run(args: EncodeArgs) -> Result<Exit> {
             ))
             .because(Exit::Data)
         }
-        Some(Err(e)) => Err(e.into()),
+        Some(Err(e)) => Err(e),
         None => {
             out.flush()?;
             if bad > 0 {

@@ -1,12 +1,12 @@
 //! `lightbox data list`
 
-use anyhow::Result;
 use super::options::SourceArgs;
 use crate::cli::table::table;
-use lightbox_core::exit::Exit;
+use anyhow::Result;
 use clap::Args;
 use lightbox_core::data::dataset_info::DatasetInfo;
 use lightbox_core::data::{Dataset, PartInfo};
+use lightbox_core::exit::Exit;
 use lightbox_core::safe_text::clean;
 use serde::Serialize;
 use std::io::Write;

@@ -10,8 +10,8 @@ mod show;
 mod stats;
 
 use anyhow::Result;
-use lightbox_core::exit::Exit;
 use clap::{Args, Subcommand};
+use lightbox_core::exit::Exit;
 
 #[derive(Args)]
 pub struct DataArgs {

@@ -1,12 +1,12 @@
 //! Options that several data commands share. Names and meanings are those of a profile's keys.
 
 use anyhow::Result;
-use lightbox_core::exit::{Because, Exit};
 use clap::{Args, ValueEnum};
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{
     CaptionChoice, Dataset, DatasetOptions, Encoder, OnBad, caption_columns, parquet::ParquetTable,
 };
+use lightbox_core::exit::{Because, Exit};
 use lightbox_core::safe_text::clean;
 use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
@@ -107,9 +107,9 @@ impl SourceArgs {
         if self.columns.any() {
             let files = parquet_files(&options.names)?;
             let columns = caption_columns(&ParquetTable::open(&files)?, &self.columns.choice([]))?;
-            return Ok(Dataset::open_captions(&files, columns, &options)?);
+            return Dataset::open_captions(&files, columns, &options);
         }
-        Ok(Dataset::open(&options)?)
+        Dataset::open(&options)
     }
 }
 

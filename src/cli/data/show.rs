@@ -1,10 +1,10 @@
 //! `lightbox data show`
 
-use anyhow::Result;
 use super::options::SourceArgs;
-use lightbox_core::exit::Exit;
+use anyhow::Result;
 use clap::Args;
 use lightbox_core::data::{ImageRef, Sample};
+use lightbox_core::exit::Exit;
 use lightbox_core::safe_text::{clean, clean_line};
 use lightbox_core::text::Role;
 use lightbox_core::vision;
@@ -31,8 +31,7 @@ pub fn run(args: ShowArgs) -> Result<Exit> {
             args.index,
             dataset.len(),
             dataset.len().saturating_sub(1)
-        )
-        .into());
+        ));
     }
     let mut out = std::io::stdout().lock();
     let sample = match dataset.get(args.index) {

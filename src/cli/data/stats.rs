@@ -1,13 +1,13 @@
 //! `lightbox data stats`
 
-use anyhow::Result;
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
-use lightbox_core::exit::Exit;
+use anyhow::Result;
 use clap::Args;
 use lightbox_core::data::stats::Summary;
 use lightbox_core::data::{Stats, stats};
+use lightbox_core::exit::Exit;
 use std::io::Write;
 use std::path::PathBuf;
 

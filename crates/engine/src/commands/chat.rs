@@ -77,7 +77,11 @@ impl Chat<'_> {
                     return ControlFlow::Break(());
                 }
             }
-            if self.interrupted.swap(false, Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if self.interrupted.swap(false, Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })?;
         let seconds = started.elapsed().as_secs_f64();
         let answer = &answers[0];
@@ -90,7 +94,11 @@ impl Chat<'_> {
                 "first_token_seconds": first,
                 "tokens_per_second": if decode_seconds > 0.0 { (answer.ids.len().saturating_sub(1)) as f64 / decode_seconds } else { 0.0 },
             });
-            writeln!(out, "{}", json!({"text": text, "token_ids": answer.ids, "prompt_tokens": prompt_tokens, "finish_reason": answer.finish, "timing": timing}))?;
+            writeln!(
+                out,
+                "{}",
+                json!({"text": text, "token_ids": answer.ids, "prompt_tokens": prompt_tokens, "finish_reason": answer.finish, "timing": timing})
+            )?;
         } else {
             let note = match answer.finish {
                 Finish::Stop => "",
@@ -108,7 +116,9 @@ impl Chat<'_> {
         signal_hook::flag::register(signal_hook::consts::SIGINT, self.interrupted.clone())?;
         let terminal = std::io::stdin().is_terminal();
         if terminal {
-            println!("Ask. /image FILE adds a picture to the next question, /clear starts over, /exit ends; Ctrl-C stops an answer.");
+            println!(
+                "Ask. /image FILE adds a picture to the next question, /clear starts over, /exit ends; Ctrl-C stops an answer."
+            );
         }
         let mut lines = std::io::stdin().lock().lines();
         loop {
@@ -136,10 +146,15 @@ impl Chat<'_> {
                         println!("{}: there is no such file.", clean(&path.display().to_string()));
                     }
                 }
-                command if command.starts_with('/') => println!("Unknown command. There are /image FILE, /clear and /exit."),
+                command if command.starts_with('/') => {
+                    println!("Unknown command. There are /image FILE, /clear and /exit.")
+                }
                 question => {
                     if let Err(e) = self.ask(question, std::mem::take(&mut pictures)) {
-                        println!("{}. The question was not asked; the conversation is as before.", clean(&format!("{e:#}")));
+                        println!(
+                            "{}. The question was not asked; the conversation is as before.",
+                            clean(&format!("{e:#}"))
+                        );
                     }
                 }
             }

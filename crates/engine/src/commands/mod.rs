@@ -51,7 +51,13 @@ fn options(p: &Profile, ready: &Ready) -> Options {
 }
 
 /// Encodes a conversation that ends with a question, with its pictures.
-fn encode(ready: &Ready, conversation: &Conversation, images: &[ImageRef], budget: PixelBudget, system: Option<&str>) -> Result<Prompt> {
+fn encode(
+    ready: &Ready,
+    conversation: &Conversation,
+    images: &[ImageRef],
+    budget: PixelBudget,
+    system: Option<&str>,
+) -> Result<Prompt> {
     let (mut pixel_values, mut grids) = (Vec::new(), Vec::new());
     for (i, image) in images.iter().enumerate() {
         let name = || match image {

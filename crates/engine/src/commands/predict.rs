@@ -34,7 +34,9 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
         let conversation = Conversation { messages, ..sample.conversation.clone() };
         match super::encode(&ready, &conversation, &sample.images, resolved.budget, profile.default_system.as_deref()) {
             Ok(prompt) => questions.push((index, prompt, label)),
-            Err(e) => problems.push(Problem { index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") }),
+            Err(e) => {
+                problems.push(Problem { index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") })
+            }
         }
     }
     super::score::report(&problems);
@@ -46,8 +48,17 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
     let mut answers: Vec<String> = vec![String::new(); questions.len()];
     let (mut done, mut tokens) = (0, 0);
     for rows in order.chunks(args.batch_size.max(1)) {
-        let prompts: Vec<_> = rows.iter().map(|i| std::mem::replace(&mut questions[*i].1, crate::generate::Prompt { ids: vec![], grids: vec![], pixel_values: vec![] })).collect();
-        let batch = generate(&ready.model, &ready.tokenizer, &prompts, &options, &mut |_, _| ControlFlow::Continue(()))?;
+        let prompts: Vec<_> = rows
+            .iter()
+            .map(|i| {
+                std::mem::replace(
+                    &mut questions[*i].1,
+                    crate::generate::Prompt { ids: vec![], grids: vec![], pixel_values: vec![] },
+                )
+            })
+            .collect();
+        let batch =
+            generate(&ready.model, &ready.tokenizer, &prompts, &options, &mut |_, _| ControlFlow::Continue(()))?;
         for ((row, prompt), answer) in rows.iter().zip(prompts).zip(batch) {
             tokens += answer.ids.len();
             answers[*row] = ready.tokenizer.decode(&answer.ids, profile.skip_special_tokens)?;
@@ -62,7 +73,9 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
         eprintln!();
     }
 
-    let file = std::fs::File::create(&args.output).with_context(|| format!("{}: cannot be written", args.output.display())).because(Exit::Disk)?;
+    let file = std::fs::File::create(&args.output)
+        .with_context(|| format!("{}: cannot be written", args.output.display()))
+        .because(Exit::Disk)?;
     let mut out = BufWriter::new(file);
     for ((index, prompt, label), predict) in questions.iter().zip(&answers) {
         let prompt = ready.tokenizer.decode(&prompt.ids, false)?;
@@ -72,9 +85,17 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
 
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
-        println!("{}", json!({"output": args.output, "samples": questions.len(), "skipped": problems.len(), "tokens": tokens, "seconds": seconds}));
+        println!(
+            "{}",
+            json!({"output": args.output, "samples": questions.len(), "skipped": problems.len(), "tokens": tokens, "seconds": seconds})
+        );
     } else {
-        println!("{} answers ({tokens} tokens, {seconds:.1} s) in {}; {} samples left out", questions.len(), args.output.display(), problems.len());
+        println!(
+            "{} answers ({tokens} tokens, {seconds:.1} s) in {}; {} samples left out",
+            questions.len(),
+            args.output.display(),
+            problems.len()
+        );
     }
     Ok(Exit::Finished)
 }

@@ -19,14 +19,32 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
     let profile = args.data.over(resolved.profile.as_ref()).because(Exit::Config)?;
     let ready = super::load(&resolved)?;
     let dataset = Dataset::open(&crate::train::dataset_options(&profile, &profile.dataset)).because(Exit::Data)?;
-    let (samples, problems) = prepare(&dataset, &ready.tokenizer, &ready.processor, resolved.budget, &crate::train::encode_options(&profile), &mut |_, _| {});
+    let (samples, problems) = prepare(
+        &dataset,
+        &ready.tokenizer,
+        &ready.processor,
+        resolved.budget,
+        &crate::train::encode_options(&profile),
+        &mut |_, _| {},
+    );
     report(&problems);
     if samples.is_empty() {
-        return Err(anyhow::anyhow!("no sample of {} can be used; {} are bad (`lightbox data check` lists them)", profile.dataset.join(","), problems.len())).because(Exit::Data);
+        return Err(anyhow::anyhow!(
+            "no sample of {} can be used; {} are bad (`lightbox data check` lists them)",
+            profile.dataset.join(","),
+            problems.len()
+        ))
+        .because(Exit::Data);
     }
 
     let _no_grad = tch::no_grad_guard();
-    let source = Source { samples: &samples, tokenizer: &ready.tokenizer, processor: &ready.processor, budget: resolved.budget, multiple: 1 };
+    let source = Source {
+        samples: &samples,
+        tokenizer: &ready.tokenizer,
+        processor: &ready.processor,
+        budget: resolved.budget,
+        multiple: 1,
+    };
     let mut out = std::io::stdout().lock();
     let (mut total_loss, mut total_tokens) = (0.0f64, 0usize);
     for (row, sample) in samples.iter().enumerate() {
@@ -48,7 +66,12 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
         let summary = json!({"mean": mean, "loss_sum": total_loss, "n_target_tokens": total_tokens, "samples": samples.len(), "skipped": problems.len()});
         writeln!(out, "{summary}")?;
     } else {
-        writeln!(out, "mean loss {mean:.6} over {total_tokens} tokens of {} samples; {} samples left out", samples.len(), problems.len())?;
+        writeln!(
+            out,
+            "mean loss {mean:.6} over {total_tokens} tokens of {} samples; {} samples left out",
+            samples.len(),
+            problems.len()
+        )?;
     }
     Ok(Exit::Finished)
 }

@@ -102,11 +102,17 @@ impl RmsNorm {
 
 impl LanguageModel {
     pub fn load(config: &TextConfig, loader: &Loader) -> Result<Self> {
-        let layers = (0..config.num_hidden_layers).map(|i| Layer::load(config, loader, &format!("model.layers.{i}"))).collect::<Result<_>>()?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| Layer::load(config, loader, &format!("model.layers.{i}")))
+            .collect::<Result<_>>()?;
         Ok(Self {
             config: config.clone(),
             kind: loader.kind,
-            embed_tokens: loader.get("model.embed_tokens.weight", &[config.vocab_size, config.hidden_size], Init::Normal)?,
+            embed_tokens: loader.get(
+                "model.embed_tokens.weight",
+                &[config.vocab_size, config.hidden_size],
+                Init::Normal,
+            )?,
             layers,
             norm: RmsNorm::load(loader, "model.norm", config.hidden_size, config.rms_norm_eps)?,
         })
@@ -130,7 +136,8 @@ impl LanguageModel {
     pub fn rotary(&self, position_ids: &Tensor) -> Rotary {
         let k = self.config.head_dim();
         let exponents = Tensor::arange_start_step(0, k, 2, (Kind::Float, Device::Cpu)) / k as f64;
-        let inv_freq = Tensor::pow_scalar(self.config.rope_theta, &exponents).reciprocal().to_device(position_ids.device()); // [k/2]
+        let inv_freq =
+            Tensor::pow_scalar(self.config.rope_theta, &exponents).reciprocal().to_device(position_ids.device()); // [k/2]
         let angles = position_ids.to_kind(Kind::Float).unsqueeze(-1) * inv_freq; // [3, b, t, k/2]
         let pick = |table: Tensor| {
             let sections = table.split_with_sizes(self.config.mrope_section, -1); // 3 x [3, b, t, section]
@@ -145,7 +152,14 @@ impl LanguageModel {
     ///
     /// # Shape
     /// embeds [b, t, c] → hidden [b, t, c]
-    pub fn forward(&self, embeds: &Tensor, rotary: &Rotary, mask: Option<&Tensor>, mut cache: Option<&mut KvCache>, ctx: &Ctx) -> Tensor {
+    pub fn forward(
+        &self,
+        embeds: &Tensor,
+        rotary: &Rotary,
+        mask: Option<&Tensor>,
+        mut cache: Option<&mut KvCache>,
+        ctx: &Ctx,
+    ) -> Tensor {
         let mut x = embeds.shallow_clone();
         for (i, layer) in self.layers.iter().enumerate() {
             ctx.enter("language", i);
@@ -163,7 +177,17 @@ impl LanguageModel {
     pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
         self.layers
             .iter_mut()
-            .flat_map(|l| [&mut l.q_proj, &mut l.k_proj, &mut l.v_proj, &mut l.o_proj, &mut l.gate_proj, &mut l.up_proj, &mut l.down_proj])
+            .flat_map(|l| {
+                [
+                    &mut l.q_proj,
+                    &mut l.k_proj,
+                    &mut l.v_proj,
+                    &mut l.o_proj,
+                    &mut l.gate_proj,
+                    &mut l.up_proj,
+                    &mut l.down_proj,
+                ]
+            })
             .collect()
     }
 
@@ -193,7 +217,12 @@ impl Layer {
         let mlp = |p: &str, i, o| Linear::load(loader, &format!("{name}.mlp.{p}"), i, o, false);
         Ok(Self {
             input_layernorm: RmsNorm::load(loader, &format!("{name}.input_layernorm"), hidden, c.rms_norm_eps)?,
-            post_attention_layernorm: RmsNorm::load(loader, &format!("{name}.post_attention_layernorm"), hidden, c.rms_norm_eps)?,
+            post_attention_layernorm: RmsNorm::load(
+                loader,
+                &format!("{name}.post_attention_layernorm"),
+                hidden,
+                c.rms_norm_eps,
+            )?,
             q_proj: attn("q_proj", hidden, q, true)?,
             k_proj: attn("k_proj", hidden, kv, true)?,
             v_proj: attn("v_proj", hidden, kv, true)?,
@@ -211,14 +240,28 @@ impl Layer {
 
     /// # Shape
     /// [b, t, c] → [b, t, c]
-    pub fn forward(&self, x: &Tensor, rotary: &Rotary, mask: Option<&Tensor>, cache: Option<(&mut KvCache, usize)>, ctx: &Ctx) -> Tensor {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        rotary: &Rotary,
+        mask: Option<&Tensor>,
+        cache: Option<(&mut KvCache, usize)>,
+        ctx: &Ctx,
+    ) -> Tensor {
         let x = x + self.attention(&self.input_layernorm.forward(x), rotary, mask, cache, ctx);
         let h = self.post_attention_layernorm.forward(&x);
         let gate = self.gate_proj.forward(&h, ctx).silu();
         &x + self.down_proj.forward(&(gate * self.up_proj.forward(&h, ctx)), ctx)
     }
 
-    fn attention(&self, x: &Tensor, rotary: &Rotary, mask: Option<&Tensor>, cache: Option<(&mut KvCache, usize)>, ctx: &Ctx) -> Tensor {
+    fn attention(
+        &self,
+        x: &Tensor,
+        rotary: &Rotary,
+        mask: Option<&Tensor>,
+        cache: Option<(&mut KvCache, usize)>,
+        ctx: &Ctx,
+    ) -> Tensor {
         let (b, t) = (x.size()[0], x.size()[1]);
         let heads = |y: Tensor| y.view([b, t, -1, self.head_dim]).transpose(1, 2); // [b, heads, t, k]
         let rotate = |y: Tensor| &y * &rotary.cos + rotate_half(&y) * &rotary.sin;
@@ -234,7 +277,8 @@ impl Layer {
             // With a mask transformers repeats keys and values itself; without one the kernel does (enable_gqa).
             Some(mask) => {
                 let groups = q.size()[1] / k.size()[1];
-                let (k, v) = (k.repeat_interleave_self_int(groups, 1, None), v.repeat_interleave_self_int(groups, 1, None)); // [b, h, s, k]
+                let (k, v) =
+                    (k.repeat_interleave_self_int(groups, 1, None), v.repeat_interleave_self_int(groups, 1, None)); // [b, h, s, k]
                 Tensor::scaled_dot_product_attention(&q, &k, &v, Some(mask), 0.0, false, scale, false)
             }
             None => Tensor::scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, t > 1, scale, true),

@@ -17,7 +17,10 @@ pub enum Init {
 pub enum Source {
     Files(Weights),
     /// `train_from_scratch`: every tensor is a pure function of the seed and its own name.
-    Scratch { seed: u64, std: f64 },
+    Scratch {
+        seed: u64,
+        std: f64,
+    },
 }
 
 pub struct Loader {

@@ -17,8 +17,8 @@ pub mod vision;
 use crate::config::Config;
 use anyhow::{Result, bail};
 pub use language::{KvCache, LanguageModel, Rotary};
-pub use linear::{Ctx, Linear};
 use lightbox_core::vision::Grid;
+pub use linear::{Ctx, Linear};
 pub use loader::Loader;
 use tch::{Device, Kind, Tensor};
 pub use vision::VisionTower;
@@ -55,7 +55,11 @@ impl Qwen2Vl {
         let model = LanguageModel::load(&config.text, loader)?;
         // A file may hold an lm_head although the config says tied; if they differ they are not tied (transformers 5).
         let untied = !config.tie_word_embeddings || loader.differs("lm_head.weight", "model.embed_tokens.weight")?;
-        let lm_head = if untied { Some(Linear::load(loader, "lm_head", config.text.hidden_size, config.text.vocab_size, false)?) } else { None };
+        let lm_head = if untied {
+            Some(Linear::load(loader, "lm_head", config.text.hidden_size, config.text.vocab_size, false)?)
+        } else {
+            None
+        };
         Ok(Self { config, visual, model, lm_head })
     }
 

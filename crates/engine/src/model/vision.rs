@@ -78,7 +78,9 @@ impl VisionTower {
     pub fn load(config: &VisionConfig, loader: &Loader) -> Result<Self> {
         let d = config.embed_dim;
         let kernel = [d, config.in_channels, config.temporal_patch_size, config.patch_size, config.patch_size];
-        let blocks = (0..config.depth).map(|i| Block::load(config, loader, &format!("visual.blocks.{i}"))).collect::<Result<_>>()?;
+        let blocks = (0..config.depth)
+            .map(|i| Block::load(config, loader, &format!("visual.blocks.{i}")))
+            .collect::<Result<_>>()?;
         Ok(Self {
             config: config.clone(),
             kind: loader.kind,
@@ -202,7 +204,8 @@ impl Block {
     /// Something in here is trained.
     pub fn is_trained(&self) -> bool {
         let linears = [&self.qkv, &self.proj, &self.fc1, &self.fc2];
-        self.norm1.weight.requires_grad() || linears.iter().any(|l| l.weight.requires_grad() || l.lora.as_ref().is_some_and(|l| l.a.requires_grad()))
+        self.norm1.weight.requires_grad()
+            || linears.iter().any(|l| l.weight.requires_grad() || l.lora.as_ref().is_some_and(|l| l.a.requires_grad()))
     }
 
     fn attention(&self, x: &Tensor, layout: &Layout, ctx: &Ctx) -> Tensor {
@@ -216,10 +219,19 @@ impl Block {
             .map(|((q, k_), v)| {
                 let heads_first = |t: Tensor| t.transpose(0, 1).unsqueeze(0); // [1, h, patches, k]
                 let (q, k_, v) = (heads_first(q), heads_first(k_), heads_first(v));
-                Tensor::scaled_dot_product_attention(&q, &k_, &v, None::<&Tensor>, 0.0, false, (k as f64).powf(-0.5), false)
-                    .squeeze_dim(0)
-                    .transpose(0, 1)
-                    .reshape([-1, d]) // [patches, d]
+                Tensor::scaled_dot_product_attention(
+                    &q,
+                    &k_,
+                    &v,
+                    None::<&Tensor>,
+                    0.0,
+                    false,
+                    (k as f64).powf(-0.5),
+                    false,
+                )
+                .squeeze_dim(0)
+                .transpose(0, 1)
+                .reshape([-1, d]) // [patches, d]
             })
             .collect();
         self.proj.forward(&Tensor::cat(&out, 0), ctx)

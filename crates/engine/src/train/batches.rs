@@ -47,7 +47,11 @@ impl Source<'_> {
                 let bytes = image.read().map_err(anyhow::Error::msg).with_context(at)?;
                 let patches = self.processor.process(&bytes, Some(self.budget)).with_context(at)?;
                 if Some(&patches.grid) != sample.encoded.grids.get(i) {
-                    bail!("{}: it has changed since the data was checked (now {:?} patches); start again", at(), patches.grid);
+                    bail!(
+                        "{}: it has changed since the data was checked (now {:?} patches); start again",
+                        at(),
+                        patches.grid
+                    );
                 }
                 pixel_values.extend_from_slice(&patches.values);
                 grids.push(patches.grid);
@@ -63,14 +67,27 @@ impl Source<'_> {
 }
 
 fn no_text(rows: usize) -> Batch {
-    Batch { rows, len: 0, input_ids: vec![], labels: vec![], attention_mask: vec![], position_ids: vec![], fake_image: false }
+    Batch {
+        rows,
+        len: 0,
+        input_ids: vec![],
+        labels: vec![],
+        attention_mask: vec![],
+        position_ids: vec![],
+        fake_image: false,
+    }
 }
 
 /// Micro-batches ahead of the model, per thread. Two are enough to hide the pictures' decoding; more only hold memory.
 const AHEAD: usize = 2;
 
 /// An iterator over the micro-batches of `plan`, in its order, prepared by `threads` threads of `scope`.
-pub fn prefetch<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, source: Source<'env>, plan: Vec<Vec<usize>>, threads: usize) -> impl Iterator<Item = Result<HostBatch>> + use<> {
+pub fn prefetch<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    source: Source<'env>,
+    plan: Vec<Vec<usize>>,
+    threads: usize,
+) -> impl Iterator<Item = Result<HostBatch>> + use<> {
     let threads = threads.clamp(1, plan.len().max(1));
     let count = plan.len();
     let plan = std::sync::Arc::new(plan);
@@ -83,7 +100,8 @@ pub fn prefetch<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, source: Source
                 for rows in plan.iter().skip(k).step_by(threads) {
                     // A fault in our own code ends the run with its exit code and log lines, not in the middle of them.
                     let assembled = catch_unwind(AssertUnwindSafe(|| source.assemble(rows)));
-                    let assembled = assembled.unwrap_or_else(|_| bail!("preparing samples {rows:?} failed inside (see above)"));
+                    let assembled =
+                        assembled.unwrap_or_else(|_| bail!("preparing samples {rows:?} failed inside (see above)"));
                     // The receiver is dropped when training stops early.
                     if send.send(assembled).is_err() {
                         return;
@@ -93,5 +111,6 @@ pub fn prefetch<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, source: Source
             receive
         })
         .collect();
-    (0..count).map(move |i| channels[i % threads].recv().context("a thread that prepares pictures has died").and_then(|b| b))
+    (0..count)
+        .map(move |i| channels[i % threads].recv().context("a thread that prepares pictures has died").and_then(|b| b))
 }

@@ -44,7 +44,16 @@ pub struct Progress {
 
 /// Writes `checkpoint-N` under a temporary name and renames it when it is whole.
 #[allow(clippy::too_many_arguments)] // one call; a struct for it would only rename the arguments
-pub fn save(dir: &RunDir, step: u64, profile: &Profile, model: &Qwen2Vl, trained: &Trained, optimizer: &Optimizer, state: &TrainerState, progress: &Progress) -> Result<PathBuf> {
+pub fn save(
+    dir: &RunDir,
+    step: u64,
+    profile: &Profile,
+    model: &Qwen2Vl,
+    trained: &Trained,
+    optimizer: &Optimizer,
+    state: &TrainerState,
+    progress: &Progress,
+) -> Result<PathBuf> {
     let path = dir.checkpoint(step);
     let partial = dir.join(&format!(".partial-checkpoint-{step}"));
     let write = || -> Result<()> {
@@ -72,28 +81,43 @@ pub fn save(dir: &RunDir, step: u64, profile: &Profile, model: &Qwen2Vl, trained
         std::fs::File::open(dir.path())?.sync_all()?;
         Ok(())
     };
-    write().with_context(|| format!("{}: the checkpoint was not written; older checkpoints are as they were", path.display()))?;
+    write().with_context(|| {
+        format!("{}: the checkpoint was not written; older checkpoints are as they were", path.display())
+    })?;
     Ok(path)
 }
 
 /// Puts the state of a checkpoint back.
-pub fn load(path: &Path, model: &mut Qwen2Vl, trained: &Trained, optimizer: &mut Optimizer) -> Result<(TrainerState, Progress)> {
+pub fn load(
+    path: &Path,
+    model: &mut Qwen2Vl,
+    trained: &Trained,
+    optimizer: &mut Optimizer,
+) -> Result<(TrainerState, Progress)> {
     if !path.join("optimizer.safetensors").exists() {
-        bail!("{}: saved with save_only_model, so there is no optimizer to go on with; give it as adapter_name_or_path to start a new run from it", path.display());
+        bail!(
+            "{}: saved with save_only_model, so there is no optimizer to go on with; give it as adapter_name_or_path to start a new run from it",
+            path.display()
+        );
     }
     let _no_grad = tch::no_grad_guard();
     let (file, names): (weights::Weights, Vec<(String, Tensor)>) = match trained {
-        Trained::Lora(_) => (weights::Weights::open_files(&[path.join("adapter_model.safetensors")])?, lora::named_parameters(model)),
+        Trained::Lora(_) => {
+            (weights::Weights::open_files(&[path.join("adapter_model.safetensors")])?, lora::named_parameters(model))
+        }
         Trained::Full => (weights::Weights::open_model(path)?, model.named_weights()),
     };
     for (name, mut value) in names {
-        let saved = file.get(&weights::hub_name(&name), &value.size(), value.kind(), value.device()).context("the checkpoint does not fit this profile")?;
+        let saved = file
+            .get(&weights::hub_name(&name), &value.size(), value.kind(), value.device())
+            .context("the checkpoint does not fit this profile")?;
         value.copy_(&saved);
     }
     optimizer.load(&path.join("optimizer.safetensors"))?;
     let state = TrainerState::read(&path.join(RunDir::TRAINER_STATE))?;
     let progress = path.join("progress.json");
-    let progress = serde_json::from_slice(&std::fs::read(&progress)?).with_context(|| progress.display().to_string())?;
+    let progress =
+        serde_json::from_slice(&std::fs::read(&progress)?).with_context(|| progress.display().to_string())?;
     Ok((state, progress))
 }
 

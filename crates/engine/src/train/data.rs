@@ -20,7 +20,12 @@ pub fn dataset_options(p: &Profile, names: &[String]) -> DatasetOptions {
 
 /// The text keys of a profile.
 pub fn encode_options(p: &Profile) -> EncodeOptions {
-    EncodeOptions { cutoff_len: p.cutoff_len, train_on_prompt: p.train_on_prompt, mask_history: p.mask_history, default_system: p.default_system.clone() }
+    EncodeOptions {
+        cutoff_len: p.cutoff_len,
+        train_on_prompt: p.train_on_prompt,
+        mask_history: p.mask_history,
+        default_system: p.default_system.clone(),
+    }
 }
 
 /// The picture keys of a profile.
@@ -39,7 +44,12 @@ pub struct Samples {
 ///
 /// # Errors
 /// A data set that does not open; bad samples where `on_bad_sample: refuse`; nothing left to train on.
-pub fn load(p: &Profile, tokenizer: &Tokenizer, processor: &ImageProcessor, progress: &mut dyn FnMut(usize, usize)) -> Result<Samples> {
+pub fn load(
+    p: &Profile,
+    tokenizer: &Tokenizer,
+    processor: &ImageProcessor,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Samples> {
     let mut read = |names: &[String]| -> Result<(Vec<Prepared>, Vec<Problem>)> {
         let dataset = Dataset::open(&dataset_options(p, names))?;
         Ok(prepare(&dataset, tokenizer, processor, pixel_budget(p), &encode_options(p), progress))
@@ -55,7 +65,12 @@ pub fn load(p: &Profile, tokenizer: &Tokenizer, processor: &ImageProcessor, prog
     train.retain(|s| {
         let learns = p.stage == Stage::Vision || s.encoded.labels.iter().skip(1).any(|l| *l != -100);
         if !learns {
-            problems.push(Problem { index: s.index, origin: s.origin.clone(), kind: "no_labels", reason: "no token is left to learn from after the cut at cutoff_len".into() });
+            problems.push(Problem {
+                index: s.index,
+                origin: s.origin.clone(),
+                kind: "no_labels",
+                reason: "no token is left to learn from after the cut at cutoff_len".into(),
+            });
         }
         learns
     });
@@ -73,7 +88,11 @@ pub fn load(p: &Profile, tokenizer: &Tokenizer, processor: &ImageProcessor, prog
         (train, eval) = split(train, p.val_size, p.seed)?;
     }
     if train.is_empty() {
-        bail!("no usable sample in {}; {} are bad. `lightbox data check` says what is wrong with each", p.dataset.join(","), problems.len());
+        bail!(
+            "no usable sample in {}; {} are bad. `lightbox data check` says what is wrong with each",
+            p.dataset.join(","),
+            problems.len()
+        );
     }
     Ok(Samples { train, eval, problems })
 }

@@ -24,5 +24,11 @@ pub fn evaluate(model: &Qwen2Vl, source: Source, batch_size: usize, threads: usi
         }
         Ok(())
     })?;
-    Ok(EvalResults { epoch: Some(epoch), eval_loss: sum / steps.max(1) as f64, runtime: started.elapsed(), samples: source.samples.len(), steps })
+    Ok(EvalResults {
+        epoch: Some(epoch),
+        eval_loss: sum / steps.max(1) as f64,
+        runtime: started.elapsed(),
+        samples: source.samples.len(),
+        steps,
+    })
 }

@@ -81,12 +81,19 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
     let config = Config::from_dir(&model_dir).because(Exit::Model)?;
     let (tokenizer, processor) = setup::text_and_pictures(&model_dir, &config).because(Exit::Model)?;
     report.phase(Phase::PreparingData);
-    let samples = data::load(profile, &tokenizer, &processor, &mut |done, total| report.preparing(done, total)).because(Exit::Data)?;
+    let samples = data::load(profile, &tokenizer, &processor, &mut |done, total| report.preparing(done, total))
+        .because(Exit::Data)?;
     report.data(&samples);
     let plan = StepPlan::new(profile, samples.train.len()).map_err(anyhow::Error::msg).because(Exit::Config)?;
-    let schedule = LrSchedule::new(profile.lr_scheduler_type, profile.learning_rate, plan.total_steps, plan.warmup_steps, profile.lr_scheduler_kwargs.as_ref())
-        .map_err(anyhow::Error::msg)
-        .because(Exit::Config)?;
+    let schedule = LrSchedule::new(
+        profile.lr_scheduler_type,
+        profile.learning_rate,
+        plan.total_steps,
+        plan.warmup_steps,
+        profile.lr_scheduler_kwargs.as_ref(),
+    )
+    .map_err(anyhow::Error::msg)
+    .because(Exit::Config)?;
 
     // ---- model
     report.phase(Phase::LoadingModel);
@@ -122,10 +129,18 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
     let has_dropout = model.linears().iter().any(|l| l.lora.as_ref().is_some_and(|a| a.dropout > 0.0));
     let threads = profile.dataloader_num_workers.max(1);
     let budget = data::pixel_budget(profile);
-    let source = |samples| batches::Source { samples, tokenizer: &tokenizer, processor: &processor, budget, multiple: 8 };
+    let source =
+        |samples| batches::Source { samples, tokenizer: &tokenizer, processor: &processor, budget, multiple: 8 };
     let eval = |report: &mut Report, step: u64| -> Result<()> {
         report.phase(Phase::Evaluating);
-        let results = evaluate::evaluate(&model, source(&samples.eval), profile.per_device_eval_batch_size, threads, plan.epoch_after(step)).because(Exit::Data)?;
+        let results = evaluate::evaluate(
+            &model,
+            source(&samples.eval),
+            profile.per_device_eval_batch_size,
+            threads,
+            plan.epoch_after(step),
+        )
+        .because(Exit::Data)?;
         report.evaluated(step, &results)?;
         report.phase(Phase::Training);
         Ok(())
@@ -146,20 +161,31 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
             let group = plan.position(k).micro_batches.len();
             let mut hosts = Vec::with_capacity(group);
             for _ in 0..group {
-                hosts.push(prepared.next().context("the samples ended before the steps did").and_then(|h| h).because(Exit::Data)?);
+                hosts.push(
+                    prepared
+                        .next()
+                        .context("the samples ended before the steps did")
+                        .and_then(|h| h)
+                        .because(Exit::Data)?,
+                );
             }
             time.data = ms(started);
 
             let share = match profile.loss_weighting {
                 LossWeighting::MicroBatch => Share::MeanOver { micro_batches: group },
-                LossWeighting::Token => Share::SumOver { target_tokens: hosts.iter().map(|h| target_tokens(&h.batch)).sum::<usize>().max(1) },
+                LossWeighting::Token => Share::SumOver {
+                    target_tokens: hosts.iter().map(|h| target_tokens(&h.batch)).sum::<usize>().max(1),
+                },
             };
             let mut loss = Tensor::zeros([], (Kind::Float, device));
             for (micro, host) in hosts.iter().enumerate() {
-                let ctx = Ctx { dropout_seed: has_dropout.then(|| seed::at(profile.seed, "dropout", &[k, micro as u64])) };
+                let ctx =
+                    Ctx { dropout_seed: has_dropout.then(|| seed::at(profile.seed, "dropout", &[k, micro as u64])) };
                 let mb = MicroBatch::upload(host, device, patch_len);
                 loss += match (&attributes, &mb.pictures) {
-                    (Some(attributes), Some(pictures)) => attributes.forward_backward(&model, host, pictures, group, &ctx)?,
+                    (Some(attributes), Some(pictures)) => {
+                        attributes.forward_backward(&model, host, pictures, group, &ctx)?
+                    }
                     _ => step::forward_backward(&model, &mb, share, &ctx, checkpointing)?,
                 };
             }
@@ -170,7 +196,8 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
             let grad_norm = optimizer.clip(profile.max_grad_norm)?;
             let loss = loss.double_value(&[]) as f32;
             let lr = schedule.lr(k);
-            let indices: Vec<usize> = hosts.iter().flat_map(|h| h.rows.iter().map(|r| samples.train[*r].index)).collect();
+            let indices: Vec<usize> =
+                hosts.iter().flat_map(|h| h.rows.iter().map(|r| samples.train[*r].index)).collect();
             if !loss.is_finite() || !grad_norm.is_finite() {
                 return Err(report.nonfinite(k, loss, grad_norm, &indices)).because(Exit::NonFinite);
             }
@@ -182,7 +209,17 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
             let step = k + 1;
             let due = plan.due(profile, step);
             let signalled = interrupted.load(Ordering::Relaxed);
-            report.update(Update { step, epoch: plan.epoch_after(step), loss, grad_norm, lr, time, hosts: &hosts, indices, log: due.log })?;
+            report.update(Update {
+                step,
+                epoch: plan.epoch_after(step),
+                loss,
+                grad_norm,
+                lr,
+                time,
+                hosts: &hosts,
+                indices,
+                log: due.log,
+            })?;
             if due.evaluate && !samples.eval.is_empty() {
                 eval(report, step)?;
             }
@@ -190,7 +227,16 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
                 report.phase(Phase::Checkpointing);
                 let started = Instant::now();
                 report.log_state(step >= plan.total_steps);
-                match checkpoint::save(dir, step, profile, &model, &trained, &optimizer, &report.trainer_state, &report.progress()) {
+                match checkpoint::save(
+                    dir,
+                    step,
+                    profile,
+                    &model,
+                    &trained,
+                    &optimizer,
+                    &report.trainer_state,
+                    &report.progress(),
+                ) {
                     Ok(path) => report.saved(step, &path, started)?,
                     // The run is worth more than one checkpoint: it goes on, and says so.
                     Err(error) if !signalled => report.not_saved(step, &error)?,
@@ -232,7 +278,11 @@ fn upcoming(profile: &Profile, plan: &StepPlan, first: u64) -> Vec<Vec<usize>> {
         let position = plan.position(k);
         if order.0 != position.epoch {
             let seed = profile.data_seed.unwrap_or(profile.seed).wrapping_add(position.epoch);
-            let shuffled = if profile.disable_shuffling { (0..plan.samples).collect() } else { seed::torch_randperm(plan.samples, seed) };
+            let shuffled = if profile.disable_shuffling {
+                (0..plan.samples).collect()
+            } else {
+                seed::torch_randperm(plan.samples, seed)
+            };
             order = (position.epoch, shuffled);
         }
         out.extend(position.micro_batches.into_iter().map(|range| order.1[range].to_vec()));
@@ -256,7 +306,9 @@ fn find_checkpoint(profile: &Profile, dir: &RunDir) -> Result<Option<PathBuf>> {
         eprintln!("warning: {reason}; an older checkpoint is used");
     }
     let newest = newest.map(|c| c.path);
-    let finished = ["adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json"].iter().any(|f| dir.join(f).exists());
+    let finished = ["adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json"]
+        .iter()
+        .any(|f| dir.join(f).exists());
     if newest.is_none() && finished {
         return Err(anyhow!(
             "{}: holds a finished run but no checkpoint to go on from; choose another output_dir, or set overwrite_output_dir: true to replace it",
@@ -268,7 +320,11 @@ fn find_checkpoint(profile: &Profile, dir: &RunDir) -> Result<Option<PathBuf>> {
 
 /// Loads the base model and prepares it for what the profile trains.
 fn load_model(p: &Profile, config: Config, dir: &std::path::Path, device: Device) -> Result<(Qwen2Vl, Trained)> {
-    let freeze = Freeze { vision_tower: p.freeze_vision_tower, multi_modal_projector: p.freeze_multi_modal_projector, language_model: p.freeze_language_model };
+    let freeze = Freeze {
+        vision_tower: p.freeze_vision_tower,
+        multi_modal_projector: p.freeze_multi_modal_projector,
+        language_model: p.freeze_language_model,
+    };
     let asked = (p.bf16 || p.pure_bf16).then_some(Kind::BFloat16);
     let kind = setup::kind(asked, config.dtype.as_deref(), device);
     let full = p.finetuning_type == FinetuningType::Full;
@@ -312,7 +368,11 @@ fn trainable(model: &Qwen2Vl, trained: &Trained, p: &Profile) -> Vec<(String, Te
     match trained {
         Trained::Lora(_) => lora::named_parameters(model),
         Trained::Full => {
-            let freeze = Freeze { vision_tower: p.freeze_vision_tower, multi_modal_projector: p.freeze_multi_modal_projector, language_model: p.freeze_language_model };
+            let freeze = Freeze {
+                vision_tower: p.freeze_vision_tower,
+                multi_modal_projector: p.freeze_multi_modal_projector,
+                language_model: p.freeze_language_model,
+            };
             model.named_weights().into_iter().filter(|(name, _)| freeze.trains(name)).collect()
         }
     }

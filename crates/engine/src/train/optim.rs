@@ -109,13 +109,18 @@ impl Optimizer {
         let file = crate::weights::Weights::open_files(&[path.to_owned()])?;
         let _no_grad = tch::no_grad_guard();
         if file.names().count() != 2 * self.parameters.len() + 1 {
-            bail!("{}: holds moments of other parameters than this profile trains; keep lora_rank, lora_target and freeze_* as they were, or start afresh", path.display());
+            bail!(
+                "{}: holds moments of other parameters than this profile trains; keep lora_rank, lora_target and freeze_* as they were, or start afresh",
+                path.display()
+            );
         }
         for p in &mut self.parameters {
             for (suffix, moment) in [("exp_avg", &mut p.exp_avg), ("exp_avg_sq", &mut p.exp_avg_sq)] {
                 // Names pass through the Hub's spelling in the file's index.
                 let name = crate::weights::hub_name(&format!("{}.{suffix}", p.name));
-                let saved = file.get(&name, &moment.size(), Kind::Float, moment.device()).context("the checkpoint does not fit this profile")?;
+                let saved = file
+                    .get(&name, &moment.size(), Kind::Float, moment.device())
+                    .context("the checkpoint does not fit this profile")?;
                 moment.copy_(&saved);
             }
         }
@@ -130,10 +135,20 @@ mod tests {
 
     #[test]
     fn biases_and_norms_do_not_decay() {
-        for name in ["model.norm.weight", "model.layers.0.input_layernorm.weight", "visual.blocks.0.norm1.bias", "visual.merger.ln_q.weight", "model.layers.0.self_attn.q_proj.bias"] {
+        for name in [
+            "model.norm.weight",
+            "model.layers.0.input_layernorm.weight",
+            "visual.blocks.0.norm1.bias",
+            "visual.merger.ln_q.weight",
+            "model.layers.0.self_attn.q_proj.bias",
+        ] {
             assert!(!decays(name), "{name}");
         }
-        for name in ["model.layers.0.self_attn.q_proj.weight", "base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight", "model.embed_tokens.weight"] {
+        for name in [
+            "model.layers.0.self_attn.q_proj.weight",
+            "base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight",
+            "model.embed_tokens.weight",
+        ] {
             assert!(decays(name), "{name}");
         }
     }

@@ -99,16 +99,31 @@ impl<'a> Report<'a> {
 
     pub fn data(&mut self, samples: &Samples) {
         for p in &samples.problems {
-            self.event(&Event::DataIssue { source: p.origin.clone(), sample: p.index as u64, kind: p.kind.into(), reason: p.reason.clone(), action: "skipped".into() });
+            self.event(&Event::DataIssue {
+                source: p.origin.clone(),
+                sample: p.index as u64,
+                kind: p.kind.into(),
+                reason: p.reason.clone(),
+                action: "skipped".into(),
+            });
             eprintln!("left out: {}: {} ({})", clean(&p.origin), clean(&p.reason), p.kind);
         }
         let truncated = samples.train.iter().filter(|s| s.encoded.truncated > 0).count();
         if truncated > 0 {
-            let text = format!("{truncated} of {} samples are longer than cutoff_len {} and lose text", samples.train.len(), self.profile.cutoff_len);
+            let text = format!(
+                "{truncated} of {} samples are longer than cutoff_len {} and lose text",
+                samples.train.len(),
+                self.profile.cutoff_len
+            );
             eprintln!("warning: {text}");
-            self.event(&Event::Warning { code: "truncated".into(), text, hint: Some("raise cutoff_len; `lightbox data stats` shows the lengths".into()) });
+            self.event(&Event::Warning {
+                code: "truncated".into(),
+                text,
+                hint: Some("raise cutoff_len; `lightbox data stats` shows the lengths".into()),
+            });
         }
-        let eval = if samples.eval.is_empty() { String::new() } else { format!(", {} to evaluate on", samples.eval.len()) };
+        let eval =
+            if samples.eval.is_empty() { String::new() } else { format!(", {} to evaluate on", samples.eval.len()) };
         eprintln!("{} samples to train on{eval}, {} left out", samples.train.len(), samples.problems.len());
     }
 
@@ -124,7 +139,12 @@ impl<'a> Report<'a> {
         self.first.total_steps = plan.total_steps;
         self.trainer_log = Some(TrainerLog::open(self.dir, self.first)?);
         self.device = device;
-        let base: usize = model.named_weights().iter().filter(|(n, _)| n != "model.embed_tokens.weight").map(|(_, t)| t.numel()).sum();
+        let base: usize = model
+            .named_weights()
+            .iter()
+            .filter(|(n, _)| n != "model.embed_tokens.weight")
+            .map(|(_, t)| t.numel())
+            .sum();
         let adapter: usize = crate::lora::named_parameters(model).iter().map(|(_, t)| t.numel()).sum();
         self.flos_per_token = 6.0 * (base + adapter) as f64;
         let s = &mut self.trainer_state;
@@ -176,7 +196,8 @@ impl<'a> Report<'a> {
 
         let memory = memory(self.device);
         let images = u.hosts.iter().map(|h| if h.batch.fake_image { 0 } else { h.grids.len() }).sum::<usize>();
-        let image_tokens: i64 = u.hosts.iter().filter(|h| !h.batch.fake_image).flat_map(|h| &h.grids).map(|[t, h, w]| t * h * w / 4).sum();
+        let image_tokens: i64 =
+            u.hosts.iter().filter(|h| !h.batch.fake_image).flat_map(|h| &h.grids).map(|[t, h, w]| t * h * w / 4).sum();
         let step = Step {
             epoch: u.epoch,
             lr: u.lr,
@@ -208,10 +229,20 @@ impl<'a> Report<'a> {
             if let Some(tokens) = counted {
                 let seconds = self.started.elapsed().as_secs_f64();
                 entry.other.insert("train_runtime".into(), ((seconds * 1e4).round() / 1e4).into());
-                entry.other.insert("train_tokens_per_second".into(), (((tokens - self.first.first_tokens) as f64 / seconds * 1e3).round() / 1e3).into());
+                entry.other.insert(
+                    "train_tokens_per_second".into(),
+                    (((tokens - self.first.first_tokens) as f64 / seconds * 1e3).round() / 1e3).into(),
+                );
             }
             self.trainer_state.log_history.push(entry);
-            self.trainer_log(trainer_log::Report { step: u.step, loss: Some(loss), lr: Some(u.lr), epoch: Some(u.epoch), total_tokens: counted, eval_loss: None });
+            self.trainer_log(trainer_log::Report {
+                step: u.step,
+                loss: Some(loss),
+                lr: Some(u.lr),
+                epoch: Some(u.epoch),
+                total_tokens: counted,
+                eval_loss: None,
+            });
         }
         self.show(u.step, u.loss, u.grad_norm, u.lr, memory, u.log);
         Ok(())
@@ -242,17 +273,40 @@ impl<'a> Report<'a> {
     }
 
     pub fn evaluated(&mut self, step: u64, r: &EvalResults) -> Result<()> {
-        let outcome = self.log.metric(&Metric::Eval(Eval { step, loss: r.eval_loss.is_finite().then_some(r.eval_loss), n: r.samples as u64, dt_ms: r.runtime.as_millis() as u64 }));
+        let outcome = self.log.metric(&Metric::Eval(Eval {
+            step,
+            loss: r.eval_loss.is_finite().then_some(r.eval_loss),
+            n: r.samples as u64,
+            dt_ms: r.runtime.as_millis() as u64,
+        }));
         self.quietly(outcome);
         let counted = self.counted_tokens();
         let mut other = r.metrics();
         other.remove("eval_loss");
         other.remove("epoch");
-        self.trainer_state.log_history.push(LogEntry { epoch: r.epoch, step, eval_loss: Some(r.eval_loss), num_input_tokens_seen: counted, other, ..LogEntry::default() });
-        self.trainer_log(trainer_log::Report { step, eval_loss: Some(r.eval_loss), epoch: r.epoch, total_tokens: counted, ..Default::default() });
+        self.trainer_state.log_history.push(LogEntry {
+            epoch: r.epoch,
+            step,
+            eval_loss: Some(r.eval_loss),
+            num_input_tokens_seen: counted,
+            other,
+            ..LogEntry::default()
+        });
+        self.trainer_log(trainer_log::Report {
+            step,
+            eval_loss: Some(r.eval_loss),
+            epoch: r.epoch,
+            total_tokens: counted,
+            ..Default::default()
+        });
         let outcome = save_metrics(self.dir, "eval", &r.metrics());
         self.quietly(outcome);
-        self.line(&format!("evaluation at step {step}: loss {:.4} over {} samples, {:.1} s", r.eval_loss, r.samples, r.runtime.as_secs_f64()));
+        self.line(&format!(
+            "evaluation at step {step}: loss {:.4} over {} samples, {:.1} s",
+            r.eval_loss,
+            r.samples,
+            r.runtime.as_secs_f64()
+        ));
         Ok(())
     }
 
@@ -269,12 +323,22 @@ impl<'a> Report<'a> {
     pub fn saved(&mut self, step: u64, path: &Path, started: Instant) -> Result<()> {
         let bytes = std::fs::read_dir(path)?.filter_map(|e| e.ok()?.metadata().ok()).map(|m| m.len()).sum();
         let relative = format!("{}{step}", checkpoints::PREFIX);
-        self.event(&Event::CheckpointSaved { step, path: relative.clone(), bytes, write_ms: started.elapsed().as_millis() as u64 });
+        self.event(&Event::CheckpointSaved {
+            step,
+            path: relative.clone(),
+            bytes,
+            write_ms: started.elapsed().as_millis() as u64,
+        });
         let outcome = self.state.update(|s| s.checkpoint = Some(relative));
         self.quietly(outcome);
         if let Some(limit) = self.profile.save_total_limit {
             match checkpoints::rotate(self.dir, limit) {
-                Ok(deleted) => deleted.into_iter().for_each(|c| self.event(&Event::CheckpointDeleted { step: c.step, path: format!("{}{}", checkpoints::PREFIX, c.step) })),
+                Ok(deleted) => deleted.into_iter().for_each(|c| {
+                    self.event(&Event::CheckpointDeleted {
+                        step: c.step,
+                        path: format!("{}{}", checkpoints::PREFIX, c.step),
+                    })
+                }),
                 Err(e) => self.quietly(Err(e)),
             }
         }
@@ -283,7 +347,10 @@ impl<'a> Report<'a> {
 
     pub fn not_saved(&mut self, step: u64, error: &anyhow::Error) -> Result<()> {
         let text = format!("{error:#}");
-        self.line(&format!("warning: checkpoint at step {step}: {}. Training goes on; free some space before the next one", clean(&text)));
+        self.line(&format!(
+            "warning: checkpoint at step {step}: {}. Training goes on; free some space before the next one",
+            clean(&text)
+        ));
         self.event(&Event::CheckpointFailed { step, path: format!("{}{step}", checkpoints::PREFIX), error: text });
         Ok(())
     }
@@ -292,9 +359,17 @@ impl<'a> Report<'a> {
 
     /// The error for a loss or gradient that is not finite; the weights have not been touched.
     pub fn nonfinite(&mut self, k: u64, loss: f32, grad_norm: f32, indices: &[usize]) -> anyhow::Error {
-        let outcome = self.log.metric(&Metric::Step(Step { skipped: true, samples_hash: samples_hash(indices.iter().copied()), ..Step::new(k + 1, loss, f64::from(grad_norm)) }));
+        let outcome = self.log.metric(&Metric::Step(Step {
+            skipped: true,
+            samples_hash: samples_hash(indices.iter().copied()),
+            ..Step::new(k + 1, loss, f64::from(grad_norm))
+        }));
         self.quietly(outcome);
-        let what = if loss.is_finite() { format!("the gradient norm became {grad_norm}") } else { format!("the loss became {loss}") };
+        let what = if loss.is_finite() {
+            format!("the gradient norm became {grad_norm}")
+        } else {
+            format!("the loss became {loss}")
+        };
         let samples = indices.iter().take(16).map(usize::to_string).collect::<Vec<_>>().join(", ");
         let kept = match self.state.state().checkpoint.as_deref() {
             Some(c) => format!("the newest checkpoint is {c}"),
@@ -336,7 +411,12 @@ impl<'a> Report<'a> {
             other,
             ..LogEntry::default()
         });
-        self.trainer_log(trainer_log::Report { step: plan.total_steps, epoch: Some(results.epoch), total_tokens: results.num_input_tokens_seen, ..Default::default() });
+        self.trainer_log(trainer_log::Report {
+            step: plan.total_steps,
+            epoch: Some(results.epoch),
+            total_tokens: results.num_input_tokens_seen,
+            ..Default::default()
+        });
         save_metrics(self.dir, "train", &results.metrics())?;
         self.log_state(true);
         self.trainer_state.write(&self.dir.join(RunDir::TRAINER_STATE))?;
@@ -344,8 +424,22 @@ impl<'a> Report<'a> {
             plot::plot_losses(self.dir, &self.trainer_state.log_history)?;
         }
         let versions = [concat!("Lightbox ", env!("CARGO_PKG_VERSION")).to_owned()];
-        model_card::write(self.dir.path(), self.dir, p, model_card::Facts { log_history: &self.trainer_state.log_history, warmup_steps: plan.warmup_steps, versions: &versions })?;
-        self.line(&format!("done: mean loss {:.4}, {}, in {}", results.train_loss, progress::short_time(runtime.as_secs_f64()), self.dir.path().display()));
+        model_card::write(
+            self.dir.path(),
+            self.dir,
+            p,
+            model_card::Facts {
+                log_history: &self.trainer_state.log_history,
+                warmup_steps: plan.warmup_steps,
+                versions: &versions,
+            },
+        )?;
+        self.line(&format!(
+            "done: mean loss {:.4}, {}, in {}",
+            results.train_loss,
+            progress::short_time(runtime.as_secs_f64()),
+            self.dir.path().display()
+        ));
         self.status(Status::Finished)
     }
 

@@ -69,7 +69,13 @@ fn shared_loss(logits: &Tensor, labels: &Tensor, share: Share) -> Tensor {
 }
 
 /// Adds the gradients of one micro-batch. Returns its share of the update's loss, still on the device.
-pub fn forward_backward(model: &Qwen2Vl, mb: &MicroBatch, share: Share, ctx: &Ctx, checkpointing: bool) -> Result<Tensor> {
+pub fn forward_backward(
+    model: &Qwen2Vl,
+    mb: &MicroBatch,
+    share: Share,
+    ctx: &Ctx,
+    checkpointing: bool,
+) -> Result<Tensor> {
     if checkpointing {
         return forward_backward_checkpointed(model, mb, share, ctx);
     }
@@ -141,7 +147,12 @@ fn run(block: &impl Fn(usize, &Tensor) -> Tensor, count: usize, x: &Tensor) -> (
 
 /// Computes the blocks again, last to first, each with a graph of its own, and takes the gradient through it.
 /// Returns the gradient of the first input if `input_grad`.
-fn run_backward(block: &impl Fn(usize, &Tensor) -> Tensor, inputs: &[Tensor], grad: Tensor, input_grad: bool) -> Result<Option<Tensor>> {
+fn run_backward(
+    block: &impl Fn(usize, &Tensor) -> Tensor,
+    inputs: &[Tensor],
+    grad: Tensor,
+    input_grad: bool,
+) -> Result<Option<Tensor>> {
     let mut grad = grad;
     for (i, input) in inputs.iter().enumerate().rev() {
         let x = input.detach().set_requires_grad(i > 0 || input_grad);

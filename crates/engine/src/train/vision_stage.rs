@@ -33,7 +33,10 @@ impl Attributes {
         let mut vocabulary: Vec<BTreeSet<&str>> = Vec::new();
         let mut labels = Vec::with_capacity(samples.len());
         for sample in samples {
-            let rows = sample.image_labels.as_ref().with_context(|| format!("{}: stage: vision needs the column image_labels", sample.origin))?;
+            let rows = sample
+                .image_labels
+                .as_ref()
+                .with_context(|| format!("{}: stage: vision needs the column image_labels", sample.origin))?;
             let tokens: i64 = sample.encoded.grids.iter().map(|[t, h, w]| t * h * w / 4).sum();
             if rows.len() as i64 != tokens {
                 bail!("{}: {} rows of image_labels for {tokens} picture tokens", sample.origin, rows.len());
@@ -43,7 +46,12 @@ impl Attributes {
                     vocabulary.resize(row.len(), BTreeSet::new());
                 }
                 if row.len() != vocabulary.len() {
-                    bail!("{}: {} attributes in a row of image_labels, {} in the rows before", sample.origin, row.len(), vocabulary.len());
+                    bail!(
+                        "{}: {} attributes in a row of image_labels, {} in the rows before",
+                        sample.origin,
+                        row.len(),
+                        vocabulary.len()
+                    );
                 }
                 for (words, word) in vocabulary.iter_mut().zip(row) {
                     words.insert(word);
@@ -66,17 +74,28 @@ impl Attributes {
             .collect::<Result<_>>()?;
         let index: Vec<Vec<&str>> = vocabulary.iter().map(|w| w.iter().copied().collect()).collect();
         let number = |attribute: usize, word: &str| index[attribute].binary_search(&word).map_or(-100, |i| i as i64);
-        let targets = labels.iter().map(|rows| rows.iter().map(|row| row.iter().enumerate().map(|(a, w)| number(a, w)).collect()).collect()).collect();
+        let targets = labels
+            .iter()
+            .map(|rows| rows.iter().map(|row| row.iter().enumerate().map(|(a, w)| number(a, w)).collect()).collect())
+            .collect();
         Ok(Self { words, targets })
     }
 
     /// Adds the gradients of one micro-batch. Returns its share of the update's loss (see [`super::step::Share`];
     /// every picture has as many tokens as it has labels, so the mean is over all of them).
-    pub fn forward_backward(&self, model: &Qwen2Vl, host: &HostBatch, pictures: &Pictures, micro_batches: usize, ctx: &Ctx) -> Result<Tensor> {
+    pub fn forward_backward(
+        &self,
+        model: &Qwen2Vl,
+        host: &HostBatch,
+        pictures: &Pictures,
+        micro_batches: usize,
+        ctx: &Ctx,
+    ) -> Result<Tensor> {
         let features = model.visual.forward(&pictures.pixel_values, &pictures.grids, ctx); // [m, c]
         let mut loss = Tensor::zeros([], (features.kind(), features.device()));
         for (attribute, words) in self.words.iter().enumerate() {
-            let targets: Vec<i64> = host.rows.iter().flat_map(|row| self.targets[*row].iter().map(|token| token[attribute])).collect();
+            let targets: Vec<i64> =
+                host.rows.iter().flat_map(|row| self.targets[*row].iter().map(|token| token[attribute])).collect();
             let targets = Tensor::from_slice(&targets).to_device(features.device()); // [m]
             let classifier = model.model.embed(words); // [words, c]
             let logits = features.matmul(&classifier.transpose(0, 1)); // [m, words]

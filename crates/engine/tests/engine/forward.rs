@@ -30,8 +30,13 @@ fn vision_features_logits_and_loss_are_those_of_transformers() {
                 }
                 let ids = g.get("input_ids").get(0);
                 let t = ids.size()[0];
-                let loss = logits.to_kind(Kind::Float).narrow(0, 0, t - 1).cross_entropy_for_logits(&ids.narrow(0, 1, t - 1)).double_value(&[]);
-                let expected = golden::json(&format!("{model_name}/{case}.json"))[format!("{tag}.loss_all")].as_f64().unwrap();
+                let loss = logits
+                    .to_kind(Kind::Float)
+                    .narrow(0, 0, t - 1)
+                    .cross_entropy_for_logits(&ids.narrow(0, 1, t - 1))
+                    .double_value(&[]);
+                let expected =
+                    golden::json(&format!("{model_name}/{case}.json"))[format!("{tag}.loss_all")].as_f64().unwrap();
                 let bound = if kind == Kind::Float { 1e-5 * expected } else { 0.02 };
                 assert!((loss - expected).abs() <= bound, "{what}: loss {loss}, transformers {expected}");
             }
@@ -47,7 +52,10 @@ fn a_left_padded_batch_gives_the_logits_of_transformers() {
             let model = golden::load(model_name, kind);
             let g = Golden::open(&format!("{model_name}/batch_left.safetensors"));
             // The pictures of the three rows, from their own goldens, in row order.
-            let parts: Vec<_> = ["img_28", "multiturn"].iter().map(|c| golden::pictures(&Golden::open(&format!("{model_name}/{c}.safetensors"))).unwrap()).collect();
+            let parts: Vec<_> = ["img_28", "multiturn"]
+                .iter()
+                .map(|c| golden::pictures(&Golden::open(&format!("{model_name}/{c}.safetensors"))).unwrap())
+                .collect();
             let pixels: Vec<_> = parts.iter().map(|p| &p.pixel_values).collect();
             let pictures = lightbox_engine::model::Pictures {
                 pixel_values: tch::Tensor::cat(&pixels, 0),

@@ -2,8 +2,8 @@
 
 use crate::golden::{self, Golden, MODELS};
 use lightbox_core::text::Tokenizer;
-use lightbox_engine::model::{Ctx, Qwen2Vl};
 use lightbox_engine::generate::{Finish, Options, Prompt, generate};
+use lightbox_engine::model::{Ctx, Qwen2Vl};
 use std::ops::ControlFlow;
 use tch::Kind;
 
@@ -18,7 +18,17 @@ fn prompt(model: &str, case: &str) -> Prompt {
 }
 
 fn greedy(max_new_tokens: usize, repetition_penalty: f64, eos: &[i64]) -> Options {
-    Options { max_new_tokens, do_sample: false, temperature: 1.0, top_p: 1.0, top_k: 0, repetition_penalty, seed: 0, eos: eos.to_vec(), vocab_limit: None }
+    Options {
+        max_new_tokens,
+        do_sample: false,
+        temperature: 1.0,
+        top_p: 1.0,
+        top_k: 0,
+        repetition_penalty,
+        seed: 0,
+        eos: eos.to_vec(),
+        vocab_limit: None,
+    }
 }
 
 fn ids(v: &serde_json::Value) -> Vec<i64> {
@@ -34,7 +44,8 @@ fn same_bits(model: &Qwen2Vl, model_name: &str, case: &str, tag: &str) -> bool {
     let _no_grad = tch::no_grad_guard();
     let g = Golden::open(&format!("{model_name}/{case}.safetensors"));
     let logits = model.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap().get(0);
-    let last = g.get(&if g.has(&format!("{tag}.logits")) { format!("{tag}.logits") } else { format!("{tag}.logits_last8") });
+    let last =
+        g.get(&if g.has(&format!("{tag}.logits")) { format!("{tag}.logits") } else { format!("{tag}.logits_last8") });
     logits.get(-1).equal(&last.get(-1))
 }
 
@@ -46,19 +57,35 @@ fn greedy_tokens_are_those_of_transformers() {
             let model = golden::load(model_name, kind);
             for case in ["text_en", "text_zh", "img_28", "multiturn"] {
                 let info = golden::json(&format!("{model_name}/{case}.json"));
-                let ask = |o: &Options| generate(&model, &tokenizer, &[prompt(model_name, case)], o, &mut |_, _| ControlFlow::Continue(())).unwrap().remove(0);
+                let ask = |o: &Options| {
+                    generate(&model, &tokenizer, &[prompt(model_name, case)], o, &mut |_, _| ControlFlow::Continue(()))
+                        .unwrap()
+                        .remove(0)
+                };
                 let expected = ids(&info[format!("{tag}.greedy32")]);
                 // Where this CPU's kernels give the golden's very bits there is nothing to be unsure about.
-                let sure = if same_bits(&model, model_name, case, tag) { 32 } else { decided(&expected, &info[format!("{tag}.greedy32_margin")], bound) };
+                let sure = if same_bits(&model, model_name, case, tag) {
+                    32
+                } else {
+                    decided(&expected, &info[format!("{tag}.greedy32_margin")], bound)
+                };
                 let answer = ask(&greedy(32, 1.0, &[]));
                 assert_eq!(answer.finish, Finish::Length);
                 assert_eq!(answer.ids[..sure], expected[..sure], "{model_name} {case} {tag}");
                 println!("{model_name} {case} {tag}: {sure} of 32 tokens compared");
                 if kind == Kind::Float {
                     assert_eq!(sure, 32, "fp32 leaves nothing open");
-                    assert_eq!(ask(&greedy(32, 1.2, &[])).ids, ids(&info["fp32.greedy32_rep1.2"]), "{model_name} {case}, repetition penalty");
+                    assert_eq!(
+                        ask(&greedy(32, 1.2, &[])).ids,
+                        ids(&info["fp32.greedy32_rep1.2"]),
+                        "{model_name} {case}, repetition penalty"
+                    );
                     let stopped = ask(&greedy(32, 1.0, &model.config.eos_token_id));
-                    assert_eq!(stopped.ids, ids(&info["fp32.default_generation_config_32"]), "{model_name} {case}, stops at the end of its turn");
+                    assert_eq!(
+                        stopped.ids,
+                        ids(&info["fp32.default_generation_config_32"]),
+                        "{model_name} {case}, stops at the end of its turn"
+                    );
                 }
             }
         }
@@ -91,7 +118,10 @@ fn sampling_repeats_with_its_seed_and_a_caller_can_stop_it() {
     let model = golden::load("tiny-tied", Kind::Float);
     let sample = |seed| {
         let o = Options { do_sample: true, temperature: 0.95, top_p: 0.7, top_k: 50, seed, ..greedy(24, 1.0, &[]) };
-        generate(&model, &tokenizer, &[prompt("tiny-tied", "img_28")], &o, &mut |_, _| ControlFlow::Continue(())).unwrap().remove(0).ids
+        generate(&model, &tokenizer, &[prompt("tiny-tied", "img_28")], &o, &mut |_, _| ControlFlow::Continue(()))
+            .unwrap()
+            .remove(0)
+            .ids
     };
     assert_eq!(sample(1), sample(1));
     assert_ne!(sample(1), sample(2));
@@ -101,7 +131,9 @@ fn sampling_repeats_with_its_seed_and_a_caller_can_stop_it() {
         heard += 1;
         if heard == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let answer = generate(&model, &tokenizer, &[prompt("tiny-tied", "text_en")], &greedy(24, 1.0, &[]), stop_at_three).unwrap().remove(0);
+    let answer = generate(&model, &tokenizer, &[prompt("tiny-tied", "text_en")], &greedy(24, 1.0, &[]), stop_at_three)
+        .unwrap()
+        .remove(0);
     assert_eq!((answer.ids.len(), answer.finish), (3, Finish::Cancelled));
 }
 
@@ -111,6 +143,9 @@ fn ids_beyond_the_tokenizer_are_never_chosen() {
     let model = golden::load("tiny-tied", Kind::Float);
     let limit = 100;
     let o = Options { vocab_limit: Some(limit), repetition_penalty: 1.1, ..greedy(16, 1.0, &[]) };
-    let answer = generate(&model, &tokenizer, &[prompt("tiny-tied", "text_en")], &o, &mut |_, _| ControlFlow::Continue(())).unwrap().remove(0);
+    let answer =
+        generate(&model, &tokenizer, &[prompt("tiny-tied", "text_en")], &o, &mut |_, _| ControlFlow::Continue(()))
+            .unwrap()
+            .remove(0);
     assert!(answer.ids.iter().all(|id| *id < limit), "{:?}", answer.ids);
 }

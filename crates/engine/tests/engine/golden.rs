@@ -37,7 +37,12 @@ pub fn load(model: &str, kind: Kind) -> Qwen2Vl {
     // One thread: gradients of two threads differ in the last bits (notes of the goldens).
     tch::set_num_threads(1);
     let dir = path(&format!("models/{model}"));
-    let loader = Loader { source: Source::Files(Weights::open_model(&dir).unwrap()), kind, device: Device::Cpu, trained: Box::new(|_| false) };
+    let loader = Loader {
+        source: Source::Files(Weights::open_model(&dir).unwrap()),
+        kind,
+        device: Device::Cpu,
+        trained: Box::new(|_| false),
+    };
     Qwen2Vl::load(Config::from_dir(&dir).unwrap(), &loader).unwrap()
 }
 
@@ -48,7 +53,7 @@ pub fn grids(t: &Tensor) -> Vec<[i64; 3]> {
 /// pixel_values from the uint8 patches that the goldens keep: (u8 - mean·255) / (std·255), the frame doubled.
 fn pixels_from_u8(patches: &Tensor) -> Tensor {
     let c = |v: [f32; 3]| (Tensor::from_slice(&v) * 255.0).view([3, 1, 1]);
-    let (mean, std) = (c([0.48145466, 0.4578275, 0.40821073]), c([0.26862954, 0.26130258, 0.27577711]));
+    let (mean, std) = (c([0.48145466, 0.4578275, 0.40821073]), c([0.26862954, 0.261_302_6, 0.275_777_1]));
     let x = (patches.view([-1, 3, 14, 14]).to_kind(Kind::Float) - mean) / std;
     x.unsqueeze(2).expand([-1, -1, 2, -1, -1], false).reshape([-1, 1176])
 }
@@ -62,7 +67,11 @@ pub fn pictures(g: &Golden) -> Option<Pictures> {
 }
 
 pub fn tokens(g: &Golden) -> Tokens {
-    Tokens { input_ids: g.get("input_ids"), position_ids: g.get("position_ids"), attention_mask: g.has("attention_mask").then(|| g.get("attention_mask")) }
+    Tokens {
+        input_ids: g.get("input_ids"),
+        position_ids: g.get("position_ids"),
+        attention_mask: g.has("attention_mask").then(|| g.get("attention_mask")),
+    }
 }
 
 /// Largest difference as a share of the golden's largest value.

@@ -47,7 +47,13 @@ fn shapes() -> BTreeMap<String, Vec<i64>> {
     }
     linear("visual.merger.mlp.0".into(), 4 * d, 4 * d);
     linear("visual.merger.mlp.2".into(), c, 4 * d);
-    for norm in ["visual.blocks.0.norm1", "visual.blocks.0.norm2", "visual.blocks.1.norm1", "visual.blocks.1.norm2", "visual.merger.ln_q"] {
+    for norm in [
+        "visual.blocks.0.norm1",
+        "visual.blocks.0.norm2",
+        "visual.blocks.1.norm1",
+        "visual.blocks.1.norm2",
+        "visual.merger.ln_q",
+    ] {
         add(format!("{norm}.weight"), &[d]);
         add(format!("{norm}.bias"), &[d]);
     }
@@ -68,7 +74,8 @@ static MODEL: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
 
     tch::manual_seed(7);
     // In the order of the names in memory, as the recipe sorted them.
-    let ordered: BTreeMap<String, Vec<i64>> = shapes().into_iter().map(|(name, shape)| (weights::memory_name(&name), shape)).collect();
+    let ordered: BTreeMap<String, Vec<i64>> =
+        shapes().into_iter().map(|(name, shape)| (weights::memory_name(&name), shape)).collect();
     let tensors = ordered
         .into_iter()
         .map(|(name, shape)| {
@@ -108,7 +115,8 @@ fn train(p: &Profile) {
 }
 
 fn log_of(dir: &Path) -> Vec<serde_json::Value> {
-    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("trainer_state.json")).unwrap()).unwrap();
+    let state: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("trainer_state.json")).unwrap()).unwrap();
     state["log_history"].as_array().unwrap().iter().filter(|e| e.get("loss").is_some()).cloned().collect()
 }
 
@@ -116,7 +124,10 @@ fn adapter_distance(ours: &Path, theirs: &Path) -> f64 {
     let open = |p: &Path| Weights::open_files(&[p.join("adapter_model.safetensors")]).unwrap();
     let (ours, theirs) = (open(ours), open(theirs));
     assert_eq!(ours.names().count(), theirs.names().count());
-    theirs.names().map(|n| (ours.get_any(n).unwrap() - theirs.get_any(n).unwrap()).abs().max().double_value(&[])).fold(0.0, f64::max)
+    theirs
+        .names()
+        .map(|n| (ours.get_any(n).unwrap() - theirs.get_any(n).unwrap()).abs().max().double_value(&[]))
+        .fold(0.0, f64::max)
 }
 
 #[test]
@@ -129,27 +140,54 @@ fn losses_norms_rates_tokens_and_the_final_adapter_are_those_of_llama_factory() 
     let (ours, theirs) = (log_of(&dir), log_of(&golden));
     assert_eq!((ours.len(), theirs.len()), (9, 9));
     for (a, b) in ours.iter().zip(&theirs) {
-        for (key, bound) in [("loss", 1e-5), ("grad_norm", 1e-5), ("learning_rate", 1e-12), ("epoch", 1e-12), ("num_input_tokens_seen", 0.0), ("step", 0.0)] {
+        for (key, bound) in [
+            ("loss", 1e-5),
+            ("grad_norm", 1e-5),
+            ("learning_rate", 1e-12),
+            ("epoch", 1e-12),
+            ("num_input_tokens_seen", 0.0),
+            ("step", 0.0),
+        ] {
             let (x, y) = (a[key].as_f64().unwrap(), b[key].as_f64().unwrap());
             assert!((x - y).abs() <= bound, "step {}: {key} {x}, LLaMA-Factory {y}", b["step"]);
         }
-        println!("step {} loss off by {:.1e}, norm by {:.1e}", b["step"], (a["loss"].as_f64().unwrap() - b["loss"].as_f64().unwrap()).abs(), (a["grad_norm"].as_f64().unwrap() - b["grad_norm"].as_f64().unwrap()).abs());
+        println!(
+            "step {} loss off by {:.1e}, norm by {:.1e}",
+            b["step"],
+            (a["loss"].as_f64().unwrap() - b["loss"].as_f64().unwrap()).abs(),
+            (a["grad_norm"].as_f64().unwrap() - b["grad_norm"].as_f64().unwrap()).abs()
+        );
     }
     let d = adapter_distance(&dir, &golden);
     println!("final adapter: at most {d:.1e} apart");
     assert!(d <= 1e-6, "final adapter {d:e} apart");
 
     // The files that LLaMA-Factory leaves, with its totals.
-    for file in ["adapter_model.safetensors", "adapter_config.json", "trainer_log.jsonl", "trainer_state.json", "train_results.json", "all_results.json", "training_loss.png", "README.md", "checkpoint-4", "checkpoint-8", "checkpoint-9"] {
+    for file in [
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "trainer_log.jsonl",
+        "trainer_state.json",
+        "train_results.json",
+        "all_results.json",
+        "training_loss.png",
+        "README.md",
+        "checkpoint-4",
+        "checkpoint-8",
+        "checkpoint-9",
+    ] {
         assert!(dir.join(file).exists(), "{file} is missing");
     }
-    let results: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("train_results.json")).unwrap()).unwrap();
+    let results: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("train_results.json")).unwrap()).unwrap();
     let expected = json("llamafactory/out-main/train_results.json");
     for key in ["epoch", "num_input_tokens_seen", "total_flos"] {
         assert_eq!(results[key].as_f64(), expected[key].as_f64(), "{key}");
     }
     assert!((results["train_loss"].as_f64().unwrap() - expected["train_loss"].as_f64().unwrap()).abs() < 1e-5);
-    let keys = |s: &str| -> Vec<String> { serde_json::from_str::<serde_json::Map<_, _>>(s).unwrap().into_iter().map(|(k, _)| k).collect() };
+    let keys = |s: &str| -> Vec<String> {
+        serde_json::from_str::<serde_json::Map<_, _>>(s).unwrap().into_iter().map(|(k, _)| k).collect()
+    };
     let lines = |p: &Path| std::fs::read_to_string(p.join("trainer_log.jsonl")).unwrap();
     let (ours, theirs) = (lines(&dir), lines(&golden));
     assert_eq!(ours.lines().map(keys).collect::<Vec<_>>(), theirs.lines().map(keys).collect::<Vec<_>>());
@@ -160,11 +198,21 @@ fn gradient_checkpointing_changes_no_bit() {
     let temp = tempfile::tempdir().unwrap();
     let (with, without) = (temp.path().join("with"), temp.path().join("without"));
     // Vision tower and merger too, and dropout, so that every branch of the recomputation runs.
-    let all = ["max_steps=2", "save_strategy=no", "freeze_vision_tower=false", "freeze_multi_modal_projector=false", "lora_dropout=0.1", "adapter_name_or_path=null", "lora_target=q_proj,down_proj,qkv,fc2,mlp.0", "warmup_steps=0"];
+    let all = [
+        "max_steps=2",
+        "save_strategy=no",
+        "freeze_vision_tower=false",
+        "freeze_multi_modal_projector=false",
+        "lora_dropout=0.1",
+        "adapter_name_or_path=null",
+        "lora_target=q_proj,down_proj,qkv,fc2,mlp.0",
+        "warmup_steps=0",
+    ];
     train(&profile(&with, &all));
     train(&profile(&without, &[&all[..], &["disable_gradient_checkpointing=true"]].concat()));
     assert_eq!(adapter_distance(&with, &without), 0.0);
-    let losses = |d: &Path| log_of(d).iter().map(|e| (e["loss"].to_string(), e["grad_norm"].to_string())).collect::<Vec<_>>();
+    let losses =
+        |d: &Path| log_of(d).iter().map(|e| (e["loss"].to_string(), e["grad_norm"].to_string())).collect::<Vec<_>>();
     assert_eq!(losses(&with), losses(&without));
 }
 
@@ -184,10 +232,23 @@ fn a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
     }
     train(&profile(&halves, &dropout));
     assert_eq!(adapter_distance(&whole, &halves), 0.0);
-    let values = |d: &Path| log_of(d).iter().map(|e| ["step", "loss", "grad_norm", "learning_rate", "num_input_tokens_seen"].map(|k| e[k].to_string())).collect::<Vec<_>>();
+    let values = |d: &Path| {
+        log_of(d)
+            .iter()
+            .map(|e| ["step", "loss", "grad_norm", "learning_rate", "num_input_tokens_seen"].map(|k| e[k].to_string()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(values(&whole), values(&halves));
-    let loss = |d: &Path| serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(d.join("train_results.json")).unwrap()).unwrap()["train_loss"].clone();
-    assert_eq!(loss(&whole), loss(&halves), "the mean loss counts the steps before the resume (LLaMA-Factory forgets them)");
+    let loss = |d: &Path| {
+        serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(d.join("train_results.json")).unwrap())
+            .unwrap()["train_loss"]
+            .clone()
+    };
+    assert_eq!(
+        loss(&whole),
+        loss(&halves),
+        "the mean loss counts the steps before the resume (LLaMA-Factory forgets them)"
+    );
 }
 
 #[test]
@@ -199,7 +260,12 @@ fn bf16_stays_within_what_llama_factory_s_own_bf16_run_differs_from_its_fp32_run
         let off = |key: &str| (ours[key].as_f64().unwrap() - theirs[key].as_f64().unwrap()).abs();
         // Its run: losses within 2.3e-3, norms within 0.5 %; twice that, for another way of rounding (no autocast).
         assert!(off("loss") <= 5e-3, "step {}: loss off by {:e}", theirs["step"], off("loss"));
-        assert!(off("grad_norm") <= 0.01 * theirs["grad_norm"].as_f64().unwrap(), "step {}: norm off by {:e}", theirs["step"], off("grad_norm"));
+        assert!(
+            off("grad_norm") <= 0.01 * theirs["grad_norm"].as_f64().unwrap(),
+            "step {}: norm off by {:e}",
+            theirs["step"],
+            off("grad_norm")
+        );
     }
 }
 
@@ -213,10 +279,14 @@ fn a_loss_that_is_not_finite_stops_before_the_weights_are_touched() {
     assert_eq!(lightbox_core::exit::code(&error), Exit::NonFinite);
     let text = format!("{error:#}");
     assert!(text.contains("The update was not made") && text.contains("samples"), "{text}");
-    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("state.json")).unwrap()).unwrap();
+    let state: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("state.json")).unwrap()).unwrap();
     assert_eq!(state["state"], "failed");
     let saved = Weights::open_files(&[dir.join("checkpoint-1/adapter_model.safetensors")]).unwrap();
-    assert!(saved.names().all(|n| bool::try_from(saved.get_any(n).unwrap().isfinite().all()).unwrap()), "the last checkpoint is whole");
+    assert!(
+        saved.names().all(|n| bool::try_from(saved.get_any(n).unwrap().isfinite().all()).unwrap()),
+        "the last checkpoint is whole"
+    );
 }
 
 /// Per-sample losses as the Trainer forms them, with and without the adapter.
@@ -233,7 +303,13 @@ fn losses_of_single_samples_are_those_of_llama_factory() {
     let _no_grad = tch::no_grad_guard();
     let mut ready = lightbox_engine::setup::load(&MODEL.1, &[], Some(Kind::Float), Device::Cpu).unwrap();
     let golden = json("llamafactory/ref-losses.json");
-    let source = Source { samples: &samples.train, tokenizer: &tokenizer, processor: &processor, budget: data::pixel_budget(&p), multiple: 8 };
+    let source = Source {
+        samples: &samples.train,
+        tokenizer: &tokenizer,
+        processor: &processor,
+        budget: data::pixel_budget(&p),
+        multiple: 8,
+    };
     for which in ["base", "adapter"] {
         if which == "adapter" {
             lightbox_engine::lora::attach_saved(&mut ready.model, &path("llamafactory/adapter-init")).unwrap();
@@ -247,7 +323,8 @@ fn losses_of_single_samples_are_those_of_llama_factory() {
             assert!((loss - expected).abs() <= 1e-5, "sample {row} {which}: {loss}, LLaMA-Factory {expected}");
             let nll = step::cross_entropy(&logits, &mb.labels, tch::Reduction::None);
             let nll = nll.masked_select(&nll.gt(0.0));
-            let theirs: Vec<f32> = golden[row][which]["nll"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+            let theirs: Vec<f32> =
+                golden[row][which]["nll"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
             assert!(distance(&nll, &Tensor::from_slice(&theirs)) <= 1e-5, "sample {row} {which}");
         }
     }

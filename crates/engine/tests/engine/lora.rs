@@ -8,12 +8,22 @@ use tch::{Kind, Tensor};
 fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
     let (t, v) = (logits.size()[1], logits.size()[2]);
     let logits = logits.to_kind(Kind::Float).narrow(1, 0, t - 1).reshape([-1, v]);
-    logits.cross_entropy_loss(&labels.narrow(1, 1, t - 1).reshape([-1]), None::<&Tensor>, tch::Reduction::Mean, -100, 0.0)
+    logits.cross_entropy_loss(
+        &labels.narrow(1, 1, t - 1).reshape([-1]),
+        None::<&Tensor>,
+        tch::Reduction::Mean,
+        -100,
+        0.0,
+    )
 }
 
 #[test]
 fn gradients_of_an_adapter_that_peft_wrote_are_those_of_peft() {
-    for (model_name, tag, kind) in [("tiny-tied", "fp32", Kind::Float), ("tiny-untied", "fp32", Kind::Float), ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16)] {
+    for (model_name, tag, kind) in [
+        ("tiny-tied", "fp32", Kind::Float),
+        ("tiny-untied", "fp32", Kind::Float),
+        ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16),
+    ] {
         let mut model = golden::load(model_name, kind);
         lora::attach_saved(&mut model, &golden::path(&format!("{model_name}/lora/adapter_init"))).unwrap();
         let parameters = lora::named_parameters(&model);
@@ -23,9 +33,14 @@ fn gradients_of_an_adapter_that_peft_wrote_are_those_of_peft() {
         let g = Golden::open(&format!("{model_name}/lora/batch.safetensors"));
         let logits = model.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap();
         let loss = loss(&logits, &g.get("labels"));
-        let expected = golden::json(&format!("{model_name}/lora/info.json"))[format!("{tag}.losses_step0..3")][0].as_f64().unwrap();
+        let expected = golden::json(&format!("{model_name}/lora/info.json"))[format!("{tag}.losses_step0..3")][0]
+            .as_f64()
+            .unwrap();
         let bound = if kind == Kind::Float { 1e-5 * expected } else { 0.02 };
-        assert!((loss.double_value(&[]) - expected).abs() <= bound, "{model_name} {tag}: loss {loss:?}, PEFT {expected}");
+        assert!(
+            (loss.double_value(&[]) - expected).abs() <= bound,
+            "{model_name} {tag}: loss {loss:?}, PEFT {expected}"
+        );
         loss.backward();
         let grads = Golden::open(&format!("{model_name}/lora/{tag}.grads.safetensors"));
         assert_eq!(grads.names().len(), parameters.len());
@@ -46,7 +61,9 @@ fn an_adapter_written_and_read_again_gives_the_same_logits_and_peft_s_files() {
         let mut model = golden::load(model_name, Kind::Float);
         lora::attach_saved(&mut model, &source).unwrap();
         let g = Golden::open(&format!("{model_name}/lora/batch.safetensors"));
-        let run = |m: &lightbox_engine::model::Qwen2Vl| m.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap();
+        let run = |m: &lightbox_engine::model::Qwen2Vl| {
+            m.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap()
+        };
         let before = run(&model);
 
         let dir = tempfile::tempdir().unwrap();
@@ -56,7 +73,9 @@ fn an_adapter_written_and_read_again_gives_the_same_logits_and_peft_s_files() {
         lora::attach_saved(&mut again, dir.path()).unwrap();
         assert_near(model_name, &run(&again), &before);
 
-        let read = |p: &std::path::Path| -> serde_json::Value { serde_json::from_str(&std::fs::read_to_string(p.join("adapter_config.json")).unwrap()).unwrap() };
+        let read = |p: &std::path::Path| -> serde_json::Value {
+            serde_json::from_str(&std::fs::read_to_string(p.join("adapter_config.json")).unwrap()).unwrap()
+        };
         let (ours, theirs) = (read(dir.path()), read(&source));
         for (key, value) in ours.as_object().unwrap() {
             if key != "base_model_name_or_path" {
@@ -71,14 +90,19 @@ fn an_adapter_written_and_read_again_gives_the_same_logits_and_peft_s_files() {
 #[test]
 fn an_adapter_of_another_model_is_refused_and_named() {
     let mut model = golden::load("tiny-tied", Kind::Float);
-    let error = format!("{:#}", lora::attach_saved(&mut model, &golden::path("tiny-untied/lora/adapter_init")).unwrap_err());
+    let error =
+        format!("{:#}", lora::attach_saved(&mut model, &golden::path("tiny-untied/lora/adapter_init")).unwrap_err());
     assert!(error.contains("another base model"), "{error}");
 }
 
 #[test]
 fn three_steps_of_adamw_end_where_pytorch_s_end() {
     use lightbox_engine::train::optim::Optimizer;
-    for (model_name, tag, kind) in [("tiny-tied", "fp32", Kind::Float), ("tiny-untied", "fp32", Kind::Float), ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16)] {
+    for (model_name, tag, kind) in [
+        ("tiny-tied", "fp32", Kind::Float),
+        ("tiny-untied", "fp32", Kind::Float),
+        ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16),
+    ] {
         let mut model = golden::load(model_name, kind);
         lora::attach_saved(&mut model, &golden::path(&format!("{model_name}/lora/adapter_init"))).unwrap();
         let parameters = lora::named_parameters(&model);
@@ -94,7 +118,10 @@ fn three_steps_of_adamw_end_where_pytorch_s_end() {
             let loss = loss(&logits, &g.get("labels"));
             let expected = losses[step].as_f64().unwrap();
             let bound = if kind == Kind::Float { 1e-5 * expected } else { 0.02 };
-            assert!((loss.double_value(&[]) - expected).abs() <= bound, "{model_name} {tag} step {step}: {loss:?}, PyTorch {expected}");
+            assert!(
+                (loss.double_value(&[]) - expected).abs() <= bound,
+                "{model_name} {tag} step {step}: {loss:?}, PyTorch {expected}"
+            );
             loss.backward();
             optimizer.clip(0.0).unwrap();
             optimizer.step(1e-3, 0.01).unwrap();

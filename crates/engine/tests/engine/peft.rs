@@ -26,9 +26,17 @@ fn peft_loads_the_adapter_that_we_write_and_gives_our_logits() {
     let everything = Freeze { vision_tower: false, multi_modal_projector: false, language_model: false };
     let default = Freeze { vision_tower: true, multi_modal_projector: true, language_model: false };
     let wide = "q_proj,v_proj,down_proj,attn.qkv,attn.proj,fc1,fc2,mlp.0,mlp.2";
-    for (model_name, target, freeze, rslora) in [("tiny-tied", "all", default, false), ("tiny-untied", wide, everything, true)] {
+    for (model_name, target, freeze, rslora) in
+        [("tiny-tied", "all", default, false), ("tiny-untied", wide, everything, true)]
+    {
         let mut model = golden::load(model_name, Kind::Float);
-        let config = LoraConfig { rank: 4, alpha: 8.0, dropout: 0.0, rslora, target: target.split(',').map(str::to_owned).collect() };
+        let config = LoraConfig {
+            rank: 4,
+            alpha: 8.0,
+            dropout: 0.0,
+            rslora,
+            target: target.split(',').map(str::to_owned).collect(),
+        };
         lora::attach_new(&mut model, &config, freeze, 7).unwrap();
         tch::manual_seed(3);
         for (_, mut t) in lora::named_parameters(&model) {
@@ -38,7 +46,11 @@ fn peft_loads_the_adapter_that_we_write_and_gives_our_logits() {
         let ours = model.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap();
 
         let temp = tempfile::tempdir().unwrap();
-        let (adapter, input, output) = (temp.path().join("adapter"), temp.path().join("input.safetensors"), temp.path().join("output.safetensors"));
+        let (adapter, input, output) = (
+            temp.path().join("adapter"),
+            temp.path().join("input.safetensors"),
+            temp.path().join("output.safetensors"),
+        );
         std::fs::create_dir(&adapter).unwrap();
         lora::save(&model, &config, model_name, &adapter).unwrap();
         let names = ["input_ids", "attention_mask", "pixel_values", "image_grid_thw"];
@@ -56,6 +68,10 @@ fn peft_loads_the_adapter_that_we_write_and_gives_our_logits() {
         let theirs = Weights::open_files(&[output]).unwrap().get_any("logits").unwrap();
         // Padded positions hold whatever attention makes of nothing; compare the real ones.
         let real = g.get("attention_mask").to_kind(Kind::Bool).unsqueeze(-1);
-        golden::assert_near(&format!("{model_name}, PEFT's logits"), &ours.masked_select(&real), &theirs.masked_select(&real));
+        golden::assert_near(
+            &format!("{model_name}, PEFT's logits"),
+            &ours.masked_select(&real),
+            &theirs.masked_select(&real),
+        );
     }
 }

@@ -25,7 +25,11 @@ fn profile(output_dir: &Path, overrides: &[&str]) -> Profile {
 fn changed(dir: &Path) -> Vec<String> {
     let (base, tuned) = (Weights::open_model(&path("models/tiny-tied")).unwrap(), Weights::open_model(dir).unwrap());
     assert_eq!(base.names().count(), tuned.names().count());
-    let mut out: Vec<String> = base.names().filter(|n| !base.get_any(n).unwrap().equal(&tuned.get_any(n).unwrap())).map(str::to_owned).collect();
+    let mut out: Vec<String> = base
+        .names()
+        .filter(|n| !base.get_any(n).unwrap().equal(&tuned.get_any(n).unwrap()))
+        .map(str::to_owned)
+        .collect();
     out.sort();
     out
 }
@@ -33,7 +37,9 @@ fn changed(dir: &Path) -> Vec<String> {
 #[test]
 fn full_fine_tuning_changes_exactly_what_is_not_frozen() {
     let temp = tempfile::tempdir().unwrap();
-    for (i, (vision, projector, language)) in [(true, true, false), (false, true, true), (true, false, true)].into_iter().enumerate() {
+    for (i, (vision, projector, language)) in
+        [(true, true, false), (false, true, true), (true, false, true)].into_iter().enumerate()
+    {
         let dir = temp.path().join(i.to_string());
         let freeze = [
             format!("freeze_vision_tower={vision}"),
@@ -43,7 +49,15 @@ fn full_fine_tuning_changes_exactly_what_is_not_frozen() {
         let mut overrides = vec!["finetuning_type=full", "learning_rate=0.05"];
         overrides.extend(freeze.iter().map(String::as_str));
         assert_eq!(train(&profile(&dir, &overrides)).unwrap(), Exit::Finished);
-        let part = |name: &str| if name.starts_with("visual.merger.") { projector } else if name.starts_with("visual.") { vision } else { language };
+        let part = |name: &str| {
+            if name.starts_with("visual.merger.") {
+                projector
+            } else if name.starts_with("visual.") {
+                vision
+            } else {
+                language
+            }
+        };
         let names = changed(&dir);
         assert!(!names.is_empty());
         for name in &names {
@@ -53,7 +67,10 @@ fn full_fine_tuning_changes_exactly_what_is_not_frozen() {
         // Key biases have no effect (softmax does not see them), and in bf16 a step can round to nothing.
         assert!(names.len() * 10 >= trained * 8, "only {} of {trained} weights changed", names.len());
         // A model folder that can be asked, in the dtype that its config.json announces.
-        assert_eq!(Weights::open_model(&dir).unwrap().get_any("model.norm.weight").unwrap().kind(), tch::Kind::BFloat16);
+        assert_eq!(
+            Weights::open_model(&dir).unwrap().get_any("model.norm.weight").unwrap().kind(),
+            tch::Kind::BFloat16
+        );
         lightbox_engine::setup::load(&dir, &[], None, tch::Device::Cpu).unwrap();
     }
 }
@@ -62,7 +79,8 @@ fn full_fine_tuning_changes_exactly_what_is_not_frozen() {
 fn a_full_run_resumes_from_its_fp32_masters() {
     let temp = tempfile::tempdir().unwrap();
     let (whole, halves) = (temp.path().join("whole"), temp.path().join("halves"));
-    let overrides = ["finetuning_type=full", "bf16=true", "use_cpu=true", "max_steps=4", "save_strategy=steps", "save_steps=2"];
+    let overrides =
+        ["finetuning_type=full", "bf16=true", "use_cpu=true", "max_steps=4", "save_strategy=steps", "save_steps=2"];
     for dir in [&whole, &halves] {
         train(&profile(dir, &overrides)).unwrap();
     }
@@ -79,8 +97,13 @@ fn token_weighting_is_the_mean_over_all_tokens_of_the_update() {
     let logged = |name: &str, weighting: &str| -> f64 {
         let dir = temp.path().join(name);
         let weighting = format!("loss_weighting={weighting}");
-        train(&profile(&dir, &["max_steps=1", "per_device_train_batch_size=1", "gradient_accumulation_steps=13", &weighting])).unwrap();
-        let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("trainer_state.json")).unwrap()).unwrap();
+        train(&profile(
+            &dir,
+            &["max_steps=1", "per_device_train_batch_size=1", "gradient_accumulation_steps=13", &weighting],
+        ))
+        .unwrap();
+        let state: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(dir.join("trainer_state.json")).unwrap()).unwrap();
         state["log_history"][0]["loss"].as_f64().unwrap()
     };
     let (by_token, by_batch) = (logged("token", "token"), logged("batch", "micro_batch"));
@@ -88,7 +111,13 @@ fn token_weighting_is_the_mean_over_all_tokens_of_the_update() {
     let p = profile(temp.path(), &[]);
     let ready = lightbox_engine::setup::load(&path("models/tiny-tied"), &[], None, tch::Device::Cpu).unwrap();
     let samples = data::load(&p, &ready.tokenizer, &ready.processor, &mut |_, _| {}).unwrap();
-    let source = Source { samples: &samples.train, tokenizer: &ready.tokenizer, processor: &ready.processor, budget: data::pixel_budget(&p), multiple: 8 };
+    let source = Source {
+        samples: &samples.train,
+        tokenizer: &ready.tokenizer,
+        processor: &ready.processor,
+        budget: data::pixel_budget(&p),
+        multiple: 8,
+    };
     let _no_grad = tch::no_grad_guard();
     let (mut sum, mut tokens, mut means) = (0.0, 0, 0.0);
     for row in 0..13 {
@@ -108,11 +137,31 @@ fn token_weighting_is_the_mean_over_all_tokens_of_the_update() {
 fn a_share_is_held_out_and_evaluated_when_due() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("eval");
-    train(&profile(&dir, &["val_size=0.3", "eval_strategy=steps", "eval_steps=2", "max_steps=5", "do_eval=true", "per_device_eval_batch_size=3", "plot_loss=true"])).unwrap();
-    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("trainer_state.json")).unwrap()).unwrap();
-    let steps: Vec<u64> = state["log_history"].as_array().unwrap().iter().filter(|e| e.get("eval_loss").is_some()).map(|e| e["step"].as_u64().unwrap()).collect();
+    train(&profile(
+        &dir,
+        &[
+            "val_size=0.3",
+            "eval_strategy=steps",
+            "eval_steps=2",
+            "max_steps=5",
+            "do_eval=true",
+            "per_device_eval_batch_size=3",
+            "plot_loss=true",
+        ],
+    ))
+    .unwrap();
+    let state: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("trainer_state.json")).unwrap()).unwrap();
+    let steps: Vec<u64> = state["log_history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|e| e.get("eval_loss").is_some())
+        .map(|e| e["step"].as_u64().unwrap())
+        .collect();
     assert_eq!(steps, [2, 4, 5, 5], "every second step, at the end, and once more for do_eval");
-    let results: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("eval_results.json")).unwrap()).unwrap();
+    let results: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("eval_results.json")).unwrap()).unwrap();
     assert!(results["eval_loss"].as_f64().unwrap() > 0.0);
     assert!(dir.join("training_eval_loss.png").exists());
 }
@@ -122,7 +171,11 @@ fn old_checkpoints_go_and_a_finished_folder_is_not_overwritten_by_accident() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("limit");
     train(&profile(&dir, &["max_steps=4", "save_strategy=steps", "save_steps=1", "save_total_limit=2"])).unwrap();
-    let mut left: Vec<String> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n.starts_with("checkpoint-")).collect();
+    let mut left: Vec<String> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|n| n.starts_with("checkpoint-"))
+        .collect();
     left.sort();
     assert_eq!(left, ["checkpoint-3", "checkpoint-4"]);
 
@@ -140,16 +193,28 @@ fn every_update_leaves_a_line_of_metrics() {
     let dir = temp.path().join("metrics");
     train(&profile(&dir, &["max_steps=3"])).unwrap();
     let text = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
-    let steps: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).filter(|l: &serde_json::Value| l["type"] == "step").collect();
+    let steps: Vec<serde_json::Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .filter(|l: &serde_json::Value| l["type"] == "step")
+        .collect();
     assert_eq!(steps.len(), 3);
     for (i, s) in steps.iter().enumerate() {
         assert_eq!(s["step"], i as u64 + 1);
         let bits = u32::from_str_radix(s["loss_bits"].as_str().unwrap(), 16).unwrap();
         assert_eq!(f64::from(f32::from_bits(bits)), s["loss"].as_f64().unwrap());
-        assert!(s["tokens"].as_u64().unwrap() > 0 && s["dt_ms"]["total"].as_f64().unwrap() > 0.0 && s["mem_bytes"].as_u64().unwrap() > 0);
+        assert!(
+            s["tokens"].as_u64().unwrap() > 0
+                && s["dt_ms"]["total"].as_f64().unwrap() > 0.0
+                && s["mem_bytes"].as_u64().unwrap() > 0
+        );
     }
-    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(dir.join("state.json")).unwrap()).unwrap();
-    assert_eq!((state["state"].as_str(), state["step"].as_u64(), state["total_steps"].as_u64()), (Some("finished"), Some(3), Some(3)));
+    let state: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("state.json")).unwrap()).unwrap();
+    assert_eq!(
+        (state["state"].as_str(), state["step"].as_u64(), state["total_steps"].as_u64()),
+        (Some("finished"), Some(3), Some(3))
+    );
 }
 
 #[test]
