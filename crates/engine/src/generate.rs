@@ -64,7 +64,7 @@ pub struct Answer {
 pub fn generate(
     model: &Qwen2Vl,
     tokenizer: &Tokenizer,
-    prompts: &[Prompt],
+    prompts: &[&Prompt],
     o: &Options,
     on_token: &mut dyn FnMut(usize, i64) -> ControlFlow<()>,
 ) -> Result<Vec<Answer>> {

@@ -5,6 +5,7 @@
 pub mod commands;
 pub mod config;
 pub mod generate;
+pub mod guard;
 pub mod lora;
 pub mod model;
 pub mod setup;

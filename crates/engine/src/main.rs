@@ -5,6 +5,7 @@ use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::profile::Profile;
 use lightbox_core::safe_text::clean;
+use lightbox_engine::guard::{guarded, quiet_panics};
 use lightbox_engine::{commands, setup, train};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,13 +35,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    quiet_panics();
     setup::start_libtorch();
-    let outcome = match &cli.command {
+    let outcome = guarded(|| match &cli.command {
         Command::Train { run } => load(run).and_then(|p| train::train(&p)),
         Command::Score(args) => commands::score::run(args),
         Command::Chat(args) => commands::chat::run(args),
         Command::Predict(args) => commands::predict::run(args),
-    };
+    });
     let exit = outcome.unwrap_or_else(|error| {
         // libtorch appends its C++ backtrace to messages; it helps nobody here.
         eprintln!("error: {}", clean(torch_shim::without_backtrace(&format!("{error:#}"))));

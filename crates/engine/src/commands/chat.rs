@@ -68,7 +68,7 @@ impl Chat<'_> {
         let mut stream = self.ready.tokenizer.stream();
         let mut first_token = None;
         let mut out = std::io::stdout().lock();
-        let answers = generate(&self.ready.model, &self.ready.tokenizer, &[prompt], &options, &mut |_, id| {
+        let answers = generate(&self.ready.model, &self.ready.tokenizer, &[&prompt], &options, &mut |_, id| {
             first_token.get_or_insert_with(|| started.elapsed());
             if !self.args.json && !options.eos.contains(&id) {
                 // A reader that has gone away ends the answer.

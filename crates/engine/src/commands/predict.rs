@@ -1,14 +1,17 @@
 //! `lightbox predict`: answers for a whole data set. The prompt of a sample is everything but its last answer.
 
-use crate::generate::generate;
+use crate::generate::{Prompt, generate};
+use crate::setup::Ready;
 use anyhow::{Context, Result};
 use lightbox_core::args::PredictArgs;
 use lightbox_core::data::{Dataset, Problem};
 use lightbox_core::exit::{Because, Exit};
-use lightbox_core::text::Conversation;
-use serde_json::json;
+use lightbox_core::vision::PixelBudget;
+use serde_json::{Value, json};
+use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub fn run(args: &PredictArgs) -> Result<Exit> {
@@ -18,84 +21,104 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
     let options = super::options(&args.generate.over(Some(&profile)), &ready);
     let dataset = Dataset::open(&crate::train::dataset_options(&profile, &profile.dataset)).because(Exit::Data)?;
 
-    // Readable questions first: a bad sample is named and counted, and the others are answered.
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut questions = Vec::new();
-    for index in 0..dataset.len() {
-        let sample = match dataset.get(index) {
-            Ok(s) => s,
-            Err(problem) => {
-                problems.push(problem);
-                continue;
-            }
-        };
-        let mut messages = sample.conversation.messages.clone();
-        let label = messages.pop().map(|m| m.content).unwrap_or_default();
-        let conversation = Conversation { messages, ..sample.conversation.clone() };
-        match super::encode(&ready, &conversation, &sample.images, resolved.budget, profile.default_system.as_deref()) {
-            Ok(prompt) => questions.push((index, prompt, label)),
-            Err(e) => {
-                problems.push(Problem { index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") })
-            }
-        }
-    }
-    super::score::report(&problems);
-
-    // Neighbours in length share a batch, so little is spent on padding; the file is in the data set's order again.
-    let mut order: Vec<usize> = (0..questions.len()).collect();
-    order.sort_by_key(|i| questions[*i].1.ids.len());
+    // Batches of neighbours in the data set: only one batch's pictures are ever in memory.
     let started = Instant::now();
-    let mut answers: Vec<String> = vec![String::new(); questions.len()];
-    let (mut done, mut tokens) = (0, 0);
-    for rows in order.chunks(args.batch_size.max(1)) {
-        let prompts: Vec<_> = rows
-            .iter()
-            .map(|i| {
-                std::mem::replace(
-                    &mut questions[*i].1,
-                    crate::generate::Prompt { ids: vec![], grids: vec![], pixel_values: vec![] },
-                )
-            })
-            .collect();
-        let batch =
-            generate(&ready.model, &ready.tokenizer, &prompts, &options, &mut |_, _| ControlFlow::Continue(()))?;
-        for ((row, prompt), answer) in rows.iter().zip(prompts).zip(batch) {
-            tokens += answer.ids.len();
-            answers[*row] = ready.tokenizer.decode(&answer.ids, profile.skip_special_tokens)?;
-            questions[*row].1.ids = prompt.ids;
+    let mut out = Output::create(&args.output)?;
+    let mut problems: Vec<Problem> = Vec::new();
+    let (mut answered, mut tokens) = (0, 0);
+    let indices: Vec<usize> = (0..dataset.len()).collect();
+    for batch in indices.chunks(args.batch_size.max(1)) {
+        let mut questions = Vec::with_capacity(batch.len());
+        for &index in batch {
+            match question(&dataset, index, &ready, resolved.budget, profile.default_system.as_deref()) {
+                Ok((prompt, label)) => questions.push((index, prompt, label)),
+                Err(problem) => problems.push(problem),
+            }
         }
-        done += rows.len();
+        if !questions.is_empty() {
+            let prompts: Vec<&Prompt> = questions.iter().map(|(_, prompt, _)| prompt).collect();
+            let keep_going = &mut |_, _| ControlFlow::Continue(());
+            let answers = generate(&ready.model, &ready.tokenizer, &prompts, &options, keep_going)?;
+            for ((index, prompt, label), answer) in questions.iter().zip(answers) {
+                tokens += answer.ids.len();
+                let predict = ready.tokenizer.decode(&answer.ids, profile.skip_special_tokens)?;
+                let prompt = ready.tokenizer.decode(&prompt.ids, false)?;
+                out.line(&json!({"index": index, "prompt": prompt, "predict": predict, "label": label}))?;
+            }
+        }
+        answered += questions.len();
         if std::io::stderr().is_terminal() {
-            eprint!("\r{done}/{} answered, {:.0} s", questions.len(), started.elapsed().as_secs_f64());
+            eprint!("\r{answered}/{} answered, {:.0} s", dataset.len(), started.elapsed().as_secs_f64());
         }
     }
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
-
-    let file = std::fs::File::create(&args.output)
-        .with_context(|| format!("{}: cannot be written", args.output.display()))
-        .because(Exit::Disk)?;
-    let mut out = BufWriter::new(file);
-    for ((index, prompt, label), predict) in questions.iter().zip(&answers) {
-        let prompt = ready.tokenizer.decode(&prompt.ids, false)?;
-        writeln!(out, "{}", json!({"index": index, "prompt": prompt, "predict": predict, "label": label}))?;
-    }
-    out.flush().with_context(|| format!("{}: cannot be written", args.output.display())).because(Exit::Disk)?;
+    super::score::report(&problems);
+    out.finish()?;
 
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
+        let skipped = problems.len();
         println!(
             "{}",
-            json!({"output": args.output, "samples": questions.len(), "skipped": problems.len(), "tokens": tokens, "seconds": seconds})
+            json!({"output": args.output, "samples": answered, "skipped": skipped, "tokens": tokens, "seconds": seconds})
         );
     } else {
         println!(
-            "{} answers ({tokens} tokens, {seconds:.1} s) in {}; {} samples left out",
-            questions.len(),
+            "{answered} answers ({tokens} tokens, {seconds:.1} s) in {}; {} samples left out",
             args.output.display(),
             problems.len()
         );
     }
     Ok(Exit::Finished)
+}
+
+/// A sample's question, encoded, and the answer that the data has for it.
+fn question(
+    dataset: &Dataset,
+    index: usize,
+    ready: &Ready,
+    budget: PixelBudget,
+    system: Option<&str>,
+) -> Result<(Prompt, String), Problem> {
+    let sample = dataset.get(index)?;
+    let mut conversation = sample.conversation;
+    let label = conversation.messages.pop().map(|m| m.content).unwrap_or_default();
+    match super::encode(ready, &conversation, &sample.images, budget, system) {
+        Ok(prompt) => Ok((prompt, label)),
+        Err(e) => Err(Problem { index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") }),
+    }
+}
+
+/// The file of answers, whole or not at all: a reader never sees half of it.
+struct Output {
+    path: PathBuf,
+    partial: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Output {
+    fn create(path: &Path) -> Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".partial");
+        let partial = PathBuf::from(name);
+        let file = File::create(&partial).with_context(|| format!("{}: cannot be written", partial.display()));
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(file.because(Exit::Disk)?), partial })
+    }
+
+    fn line(&mut self, row: &Value) -> Result<()> {
+        writeln!(self.file, "{row}")
+            .with_context(|| format!("{}: cannot be written", self.partial.display()))
+            .because(Exit::Disk)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let mut close = || -> std::io::Result<()> {
+            self.file.flush()?;
+            self.file.get_ref().sync_all()?;
+            std::fs::rename(&self.partial, &self.path)
+        };
+        close().with_context(|| format!("{}: cannot be written", self.path.display())).because(Exit::Disk)
+    }
 }

@@ -16,6 +16,7 @@ pub mod vision_stage;
 pub use data::{dataset_options, encode_options};
 
 use crate::config::Config;
+use crate::guard::guarded;
 use crate::lora::{self, Freeze, LoraConfig};
 use crate::model::loader::Source;
 use crate::model::{Ctx, Loader, Qwen2Vl};
@@ -53,7 +54,7 @@ pub fn train(profile: &Profile) -> Result<Exit> {
     let dir = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
     let resume_from = find_checkpoint(profile, &dir).because(Exit::Config)?;
     let mut report = Report::open(profile, &dir, resume_from.as_deref()).because(Exit::Disk)?;
-    match run(profile, &dir, resume_from, &mut report) {
+    match guarded(|| run(profile, &dir, resume_from, &mut report)) {
         Ok(exit) => Ok(exit),
         Err(error) => {
             report.failed(&error);

@@ -51,14 +51,17 @@ pub fn target_tokens(batch: &Batch) -> usize {
     batch.labels.chunks(batch.len.max(1)).flat_map(|row| &row[1..]).filter(|l| **l != -100).count()
 }
 
-/// Cross-entropy in fp32, shifted by one. transformers `ForCausalLMLoss`.
+/// Cross-entropy in fp32; token t is predicted at t-1. transformers `ForCausalLMLoss`: the labels are shifted, not the
+/// logits, which would copy the largest tensor of the step.
 ///
 /// # Shape
-/// logits [b, t, v], labels [b, t] → [] (`Mean`, `Sum`) or [b·(t-1)] (`None`)
+/// logits [b, t, v], labels [b, t] → [] (`Mean`, `Sum`) or [b·t] (`None`)
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
     let (t, v) = (logits.size()[1], logits.size()[2]);
-    let logits = logits.to_kind(Kind::Float).narrow(1, 0, t - 1).reshape([-1, v]);
-    logits.cross_entropy_loss(&labels.narrow(1, 1, t - 1).reshape([-1]), None::<&Tensor>, reduction, -100, 0.0)
+    let none = labels.narrow(1, 0, 1).full_like(-100);
+    let targets = Tensor::cat(&[labels.narrow(1, 1, t - 1), none], 1); // [b, t]
+    let logits = logits.to_kind(Kind::Float).view([-1, v]); // [b·t, v]
+    logits.cross_entropy_loss(&targets.view([-1]), None::<&Tensor>, reduction, -100, 0.0)
 }
 
 fn shared_loss(logits: &Tensor, labels: &Tensor, share: Share) -> Tensor {

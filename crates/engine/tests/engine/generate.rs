@@ -58,7 +58,7 @@ fn greedy_tokens_are_those_of_transformers() {
             for case in ["text_en", "text_zh", "img_28", "multiturn"] {
                 let info = golden::json(&format!("{model_name}/{case}.json"));
                 let ask = |o: &Options| {
-                    generate(&model, &tokenizer, &[prompt(model_name, case)], o, &mut |_, _| ControlFlow::Continue(()))
+                    generate(&model, &tokenizer, &[&prompt(model_name, case)], o, &mut |_, _| ControlFlow::Continue(()))
                         .unwrap()
                         .remove(0)
                 };
@@ -100,7 +100,7 @@ fn a_left_padded_batch_gives_the_same_tokens() {
         let info = golden::json(&format!("{model_name}/batch_left.json"));
         let prompts = ["text_en", "img_28", "multiturn"].map(|c| prompt(model_name, c));
         let mut heard = vec![0; 3];
-        let answers = generate(&model, &tokenizer, &prompts, &greedy(16, 1.0, &[]), &mut |row, _| {
+        let answers = generate(&model, &tokenizer, &prompts.each_ref(), &greedy(16, 1.0, &[]), &mut |row, _| {
             heard[row] += 1;
             ControlFlow::Continue(())
         })
@@ -114,11 +114,12 @@ fn a_left_padded_batch_gives_the_same_tokens() {
 
 #[test]
 fn sampling_repeats_with_its_seed_and_a_caller_can_stop_it() {
+    let _random = golden::random_alone();
     let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
     let model = golden::load("tiny-tied", Kind::Float);
     let sample = |seed| {
         let o = Options { do_sample: true, temperature: 0.95, top_p: 0.7, top_k: 50, seed, ..greedy(24, 1.0, &[]) };
-        generate(&model, &tokenizer, &[prompt("tiny-tied", "img_28")], &o, &mut |_, _| ControlFlow::Continue(()))
+        generate(&model, &tokenizer, &[&prompt("tiny-tied", "img_28")], &o, &mut |_, _| ControlFlow::Continue(()))
             .unwrap()
             .remove(0)
             .ids
@@ -131,7 +132,7 @@ fn sampling_repeats_with_its_seed_and_a_caller_can_stop_it() {
         heard += 1;
         if heard == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let answer = generate(&model, &tokenizer, &[prompt("tiny-tied", "text_en")], &greedy(24, 1.0, &[]), stop_at_three)
+    let answer = generate(&model, &tokenizer, &[&prompt("tiny-tied", "text_en")], &greedy(24, 1.0, &[]), stop_at_three)
         .unwrap()
         .remove(0);
     assert_eq!((answer.ids.len(), answer.finish), (3, Finish::Cancelled));
@@ -144,7 +145,7 @@ fn ids_beyond_the_tokenizer_are_never_chosen() {
     let limit = 100;
     let o = Options { vocab_limit: Some(limit), repetition_penalty: 1.1, ..greedy(16, 1.0, &[]) };
     let answer =
-        generate(&model, &tokenizer, &[prompt("tiny-tied", "text_en")], &o, &mut |_, _| ControlFlow::Continue(()))
+        generate(&model, &tokenizer, &[&prompt("tiny-tied", "text_en")], &o, &mut |_, _| ControlFlow::Continue(()))
             .unwrap()
             .remove(0);
     assert!(answer.ids.iter().all(|id| *id < limit), "{:?}", answer.ids);

@@ -4,6 +4,7 @@ use lightbox_engine::config::Config;
 use lightbox_engine::model::{Loader, Pictures, Qwen2Vl, Tokens, loader::Source};
 use lightbox_engine::weights::Weights;
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tch::{Device, Kind, Tensor};
 
 pub const MODELS: [&str; 2] = ["tiny-tied", "tiny-untied"];
@@ -73,6 +74,18 @@ pub fn tokens(g: &Golden) -> Tokens {
         attention_mask: g.has("attention_mask").then(|| g.get("attention_mask")),
     }
 }
+
+/// libtorch has one generator for the whole process. A test whose result depends on random numbers takes this …
+pub fn random_alone() -> RwLockWriteGuard<'static, ()> {
+    RANDOM.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// … and one that only draws some takes this, so that it does not disturb the others.
+pub fn random_among_others() -> RwLockReadGuard<'static, ()> {
+    RANDOM.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+static RANDOM: RwLock<()> = RwLock::new(());
 
 /// Largest difference as a share of the golden's largest value.
 pub fn distance(ours: &Tensor, golden: &Tensor) -> f64 {

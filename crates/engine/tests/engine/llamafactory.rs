@@ -3,13 +3,13 @@
 //! Its model (39 MB, most of it a random embedding of the real vocabulary) is made again here from the recipe that made
 //! it: `torch.Generator().manual_seed(7)`, then `randn` for every parameter in the order of their names.
 
-use crate::golden::{distance, json, path};
+use crate::golden::{self, distance, json, path};
 use lightbox_core::exit::Exit;
 use lightbox_core::profile::Profile;
 use lightbox_engine::weights::{self, Weights, hub_name};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, RwLockReadGuard, RwLockWriteGuard};
 use tch::{Device, Kind, Tensor};
 
 /// Shapes of the model's parameters by Hub name.
@@ -95,6 +95,19 @@ static MODEL: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     (temp, dir)
 });
 
+/// For a test whose result depends on random numbers. The model is made before, with the generator to itself.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    let guard = golden::random_alone();
+    LazyLock::force(&MODEL);
+    guard
+}
+
+/// For the others.
+fn among_others() -> RwLockReadGuard<'static, ()> {
+    drop(alone());
+    golden::random_among_others()
+}
+
 /// main.yaml with our paths, and `overrides` over it.
 fn profile(output_dir: &Path, overrides: &[&str]) -> Profile {
     let golden = path("llamafactory");
@@ -132,6 +145,7 @@ fn adapter_distance(ours: &Path, theirs: &Path) -> f64 {
 
 #[test]
 fn losses_norms_rates_tokens_and_the_final_adapter_are_those_of_llama_factory() {
+    let _random = among_others();
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("out-main");
     train(&profile(&dir, &[]));
@@ -195,6 +209,7 @@ fn losses_norms_rates_tokens_and_the_final_adapter_are_those_of_llama_factory() 
 
 #[test]
 fn gradient_checkpointing_changes_no_bit() {
+    let _random = alone();
     let temp = tempfile::tempdir().unwrap();
     let (with, without) = (temp.path().join("with"), temp.path().join("without"));
     // Vision tower and merger too, and dropout, so that every branch of the recomputation runs.
@@ -218,6 +233,7 @@ fn gradient_checkpointing_changes_no_bit() {
 
 #[test]
 fn a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
+    let _random = alone();
     let temp = tempfile::tempdir().unwrap();
     let (whole, halves) = (temp.path().join("whole"), temp.path().join("halves"));
     let dropout = ["lora_dropout=0.1", "adapter_name_or_path=null"];
@@ -253,6 +269,7 @@ fn a_run_resumed_in_the_middle_of_an_epoch_ends_with_the_same_bits() {
 
 #[test]
 fn bf16_stays_within_what_llama_factory_s_own_bf16_run_differs_from_its_fp32_run() {
+    let _random = among_others();
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("bf16");
     train(&profile(&dir, &["bf16=true", "use_cpu=true", "save_strategy=no"]));
@@ -271,6 +288,7 @@ fn bf16_stays_within_what_llama_factory_s_own_bf16_run_differs_from_its_fp32_run
 
 #[test]
 fn a_loss_that_is_not_finite_stops_before_the_weights_are_touched() {
+    let _random = among_others();
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("nan");
     // A rate that throws the adapter far enough for fp32 to overflow in the next forward pass.
@@ -292,6 +310,7 @@ fn a_loss_that_is_not_finite_stops_before_the_weights_are_touched() {
 /// Per-sample losses as the Trainer forms them, with and without the adapter.
 #[test]
 fn losses_of_single_samples_are_those_of_llama_factory() {
+    let _random = among_others();
     use lightbox_engine::train::{batches::Source, data, step};
     tch::set_num_threads(1);
     let temp = tempfile::tempdir().unwrap();

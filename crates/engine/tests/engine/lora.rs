@@ -3,18 +3,11 @@
 use crate::golden::{self, Golden, MODELS, assert_near};
 use lightbox_engine::lora;
 use lightbox_engine::model::Ctx;
+use lightbox_engine::train::step::cross_entropy;
 use tch::{Kind, Tensor};
 
 fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
-    let (t, v) = (logits.size()[1], logits.size()[2]);
-    let logits = logits.to_kind(Kind::Float).narrow(1, 0, t - 1).reshape([-1, v]);
-    logits.cross_entropy_loss(
-        &labels.narrow(1, 1, t - 1).reshape([-1]),
-        None::<&Tensor>,
-        tch::Reduction::Mean,
-        -100,
-        0.0,
-    )
+    cross_entropy(logits, labels, tch::Reduction::Mean)
 }
 
 #[test]

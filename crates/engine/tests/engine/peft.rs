@@ -17,6 +17,7 @@ fn reference_python() -> Option<PathBuf> {
 
 #[test]
 fn peft_loads_the_adapter_that_we_write_and_gives_our_logits() {
+    let _random = golden::random_among_others();
     let Some(python) = reference_python() else {
         println!("skipped: no reference environment; `make reference` makes one");
         return;

@@ -1,7 +1,7 @@
 //! What the LLaMA-Factory run does not cover: full fine-tuning, frozen parts, token weighting, evaluation, file rules.
 //! On the tiny tied model and LLaMA-Factory's 13 samples, whose text its small tokenizer reads, too.
 
-use crate::golden::path;
+use crate::golden::{self, path};
 use lightbox_core::exit::Exit;
 use lightbox_core::profile::Profile;
 use lightbox_engine::train::{batches::Source, data, step, train};
@@ -36,6 +36,7 @@ fn changed(dir: &Path) -> Vec<String> {
 
 #[test]
 fn full_fine_tuning_changes_exactly_what_is_not_frozen() {
+    let _random = golden::random_among_others();
     let temp = tempfile::tempdir().unwrap();
     for (i, (vision, projector, language)) in
         [(true, true, false), (false, true, true), (true, false, true)].into_iter().enumerate()
@@ -77,6 +78,7 @@ fn full_fine_tuning_changes_exactly_what_is_not_frozen() {
 
 #[test]
 fn a_full_run_resumes_from_its_fp32_masters() {
+    let _random = golden::random_among_others();
     let temp = tempfile::tempdir().unwrap();
     let (whole, halves) = (temp.path().join("whole"), temp.path().join("halves"));
     let overrides =
@@ -93,6 +95,7 @@ fn a_full_run_resumes_from_its_fp32_masters() {
 
 #[test]
 fn token_weighting_is_the_mean_over_all_tokens_of_the_update() {
+    let _random = golden::random_among_others();
     let temp = tempfile::tempdir().unwrap();
     let logged = |name: &str, weighting: &str| -> f64 {
         let dir = temp.path().join(name);
@@ -135,6 +138,7 @@ fn token_weighting_is_the_mean_over_all_tokens_of_the_update() {
 
 #[test]
 fn a_share_is_held_out_and_evaluated_when_due() {
+    let _random = golden::random_among_others();
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("eval");
     train(&profile(
@@ -168,6 +172,7 @@ fn a_share_is_held_out_and_evaluated_when_due() {
 
 #[test]
 fn old_checkpoints_go_and_a_finished_folder_is_not_overwritten_by_accident() {
+    let _random = golden::random_among_others();
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("limit");
     train(&profile(&dir, &["max_steps=4", "save_strategy=steps", "save_steps=1", "save_total_limit=2"])).unwrap();
@@ -189,6 +194,7 @@ fn old_checkpoints_go_and_a_finished_folder_is_not_overwritten_by_accident() {
 
 #[test]
 fn every_update_leaves_a_line_of_metrics() {
+    let _random = golden::random_among_others();
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("metrics");
     train(&profile(&dir, &["max_steps=3"])).unwrap();
@@ -219,6 +225,7 @@ fn every_update_leaves_a_line_of_metrics() {
 
 #[test]
 fn bad_samples_are_left_out_and_logged_or_refused_as_asked() {
+    let _random = golden::random_among_others();
     let temp = tempfile::tempdir().unwrap();
     // 100 tokens: samples whose picture would be cut are left out, text is cut.
     let dir = temp.path().join("skip");
