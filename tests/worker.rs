@@ -246,6 +246,49 @@ fn what_is_wrong_is_named_with_an_exit_code_of_its_own() {
     assert!(err(&out).contains("cuda:99"), "{}", err(&out));
 }
 
+/// The terminal is closed, or `kill` is used: the worker saves where it is, and the same command goes on from there.
+#[test]
+fn a_terminated_run_leaves_a_checkpoint_and_goes_on_from_it() {
+    let temp = tempfile::tempdir().unwrap();
+    data_set(temp.path());
+    let run_dir = temp.path().join("run");
+    let dataset_dir = format!("dataset_dir={}", temp.path().display());
+    let output_dir = format!("output_dir={}", run_dir.display());
+    let model = "model_name_or_path=assets/demo-model";
+    let args = [
+        "train",
+        "profiles/demo.yaml",
+        model,
+        &dataset_dir,
+        "dataset=set",
+        &output_dir,
+        "device=cpu",
+        "max_steps=100000",
+    ];
+    let mut child = lightbox().args(args).stderr(Stdio::null()).spawn().unwrap();
+    let steps = || {
+        let text = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap_or_default();
+        text.lines().filter(|l| l.contains("\"type\":\"step\"")).count()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while steps() < 3 {
+        assert!(std::time::Instant::now() < deadline && child.try_wait().unwrap().is_none(), "no step within 120 s");
+        std::thread::yield_now();
+    }
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    assert_eq!(child.wait().unwrap().code(), Some(3), "stopped, can be resumed");
+    let state: Value = serde_json::from_str(&std::fs::read_to_string(run_dir.join("state.json")).unwrap()).unwrap();
+    let step = state["step"].as_u64().unwrap();
+    assert_eq!(
+        (state["state"].as_str(), state["checkpoint"].as_str()),
+        (Some("stopped"), Some(&*format!("checkpoint-{step}")))
+    );
+    let out = run(["train", "--resume", run_dir.to_str().unwrap(), &format!("max_steps={}", step + 2)]);
+    assert!(err(&out).contains(&format!("resumed at step {step}")), "{}", err(&out));
+    ok(out);
+}
+
 /// The worker's library cannot be found: data commands and `--version` do not care, training says what to do.
 #[test]
 fn a_broken_libtorch_is_explained_and_stops_only_what_needs_it() {

@@ -79,3 +79,41 @@ fn picture_tokens_that_do_not_match_the_pictures_are_refused() {
     let error = model.forward(&golden::tokens(&g), Some(&p), &Ctx::default()).unwrap_err().to_string();
     assert!(error.contains("4 picture tokens") && error.contains("2 picture features"), "{error}");
 }
+
+/// Raw state dicts of transformers >= 4.52 have other names, its configs another layout, large models have shards.
+#[test]
+fn every_layout_of_a_model_folder_gives_the_same_logits() {
+    use lightbox_engine::weights::{self, Weights};
+    let _no_grad = tch::no_grad_guard();
+    let source = golden::path("models/tiny-untied");
+    let g = Golden::open("tiny-untied/img_28.safetensors");
+    let run = |dir: &std::path::Path| {
+        let ready = lightbox_engine::setup::load(dir, &[], Some(Kind::Float), tch::Device::Cpu).unwrap();
+        ready.model.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap()
+    };
+    let published = run(&source);
+
+    let temp = tempfile::tempdir().unwrap();
+    for file in ["tokenizer.json", "preprocessor_config.json"] {
+        std::fs::copy(source.join(file), temp.path().join(file)).unwrap();
+    }
+    let old = Weights::open_model(&source).unwrap();
+    let tensors = old.names().map(|n| (weights::memory_name(n), old.get_any(n).unwrap())).collect();
+    weights::save_model(temp.path(), tensors, 300_000).unwrap();
+    assert!(
+        temp.path().join("model.safetensors.index.json").exists() && !temp.path().join("model.safetensors").exists()
+    );
+    let mut config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(source.join("config.json")).unwrap()).unwrap();
+    let root = config.as_object_mut().unwrap();
+    let stay =
+        ["architectures", "model_type", "image_token_id", "video_token_id", "vision_config", "tie_word_embeddings"];
+    let names: Vec<String> = root.keys().filter(|k| !stay.contains(&k.as_str())).cloned().collect();
+    let mut text: serde_json::Map<_, _> = names.into_iter().map(|k| (k.clone(), root.remove(&k).unwrap())).collect();
+    let mut rope = text.remove("rope_scaling").unwrap();
+    rope["rope_theta"] = text.remove("rope_theta").unwrap();
+    text.insert("rope_parameters".into(), rope);
+    root.insert("text_config".into(), text.into());
+    std::fs::write(temp.path().join("config.json"), config.to_string()).unwrap();
+    assert!(run(temp.path()).equal(&published));
+}
