@@ -92,7 +92,7 @@ pub fn save_metrics(dir: &RunDir, split: &str, metrics: &Map<String, Value>) -> 
 mod tests {
     use super::*;
 
-    const GOLDEN: &str = include_str!("../../../../tests/golden/llamafactory/train_results.json");
+    const GOLDEN: &str = include_str!("../../../../tests/golden/llamafactory/out-main/train_results.json");
 
     fn results() -> TrainResults {
         TrainResults {

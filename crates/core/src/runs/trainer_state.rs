@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     /// `trainer_state.json` of a LLaMA-Factory 0.9.5 run (9 steps on a tiny model).
-    const GOLDEN: &str = include_str!("../../../../tests/golden/llamafactory/trainer_state.json");
+    const GOLDEN: &str = include_str!("../../../../tests/golden/llamafactory/out-main/trainer_state.json");
 
     #[test]
     fn the_trainers_file_reads_and_writes_back_byte_by_byte() {
