@@ -53,6 +53,9 @@ pub enum Trained {
 pub fn train(profile: &Profile) -> Result<Exit> {
     let dir = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
     let resume_from = find_checkpoint(profile, &dir).because(Exit::Config)?;
+    if profile.overwrite_output_dir && resume_from.is_none() {
+        remove_old_checkpoints(&dir).because(Exit::Disk)?;
+    }
     let mut report = Report::open(profile, &dir, resume_from.as_deref()).because(Exit::Disk)?;
     match guarded(|| run(profile, &dir, resume_from, &mut report)) {
         Ok(exit) => Ok(exit),
@@ -317,6 +320,19 @@ fn find_checkpoint(profile: &Profile, dir: &RunDir) -> Result<Option<PathBuf>> {
         ));
     }
     Ok(newest)
+}
+
+/// `overwrite_output_dir`: LLaMA-Factory leaves old checkpoints, which a later run resumes from and which
+/// `save_total_limit` would keep instead of the new ones.
+fn remove_old_checkpoints(dir: &RunDir) -> Result<()> {
+    let old = checkpoints::list(dir)?;
+    for checkpoint in &old {
+        std::fs::remove_dir_all(&checkpoint.path).with_context(|| checkpoint.path.display().to_string())?;
+    }
+    if !old.is_empty() {
+        eprintln!("overwrite_output_dir: {} checkpoints of an older run were removed", old.len());
+    }
+    Ok(())
 }
 
 /// Loads the base model and prepares it for what the profile trains.

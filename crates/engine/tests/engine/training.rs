@@ -184,6 +184,12 @@ fn old_checkpoints_go_and_a_finished_folder_is_not_overwritten_by_accident() {
     left.sort();
     assert_eq!(left, ["checkpoint-3", "checkpoint-4"]);
 
+    // Starting over takes the old checkpoints away: they would be resumed from, or kept instead of the new ones.
+    let again =
+        ["max_steps=2", "save_strategy=steps", "save_steps=1", "save_total_limit=1", "overwrite_output_dir=true"];
+    train(&profile(&dir, &again)).unwrap();
+    assert!(dir.join("checkpoint-2").exists() && !dir.join("checkpoint-4").exists());
+
     let plain = temp.path().join("plain");
     train(&profile(&plain, &[])).unwrap();
     let error = train(&profile(&plain, &[])).unwrap_err();
