@@ -74,8 +74,6 @@ choices! {
     FlashAttn {
         /// The best the device has.
         Auto = "auto",
-        /// Explicit matrix products and softmax.
-        Disabled = "disabled",
         /// PyTorch's scaled_dot_product_attention.
         Sdpa = "sdpa",
     }

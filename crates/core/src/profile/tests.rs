@@ -215,7 +215,7 @@ fn numbers_out_of_range_are_refused_with_the_range() {
         ("eval_steps: 0", "a number, above 0, or null"),
         ("seed: -1", "a whole number"),
         ("device: cuda:x", "auto, cpu, cuda or cuda:N"),
-        ("flash_attn: fa2", "one of auto, disabled, sdpa"),
+        ("flash_attn: fa2", "one of auto, sdpa"),
         ("stage: dpo", "one of sft, vision"),
         ("dataset: a,,b", "names separated by commas, or null"),
         ("run_name: true", "a text (in quotes if it looks like a number or a boolean), or null"),
