@@ -72,6 +72,17 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
         "`image_min_pixels` must not be larger than `image_max_pixels`",
     );
 
+    refuse(
+        !p.ignore_pad_token_for_loss,
+        &["ignore_pad_token_for_loss"],
+        "`ignore_pad_token_for_loss: false` would train on padding, which Lightbox does not do; remove it",
+    );
+    refuse(
+        p.stage == Stage::Vision && (has_eval_data || p.finetuning_type == FinetuningType::Lora),
+        &["stage", "finetuning_type", "eval_dataset", "val_size"],
+        "`stage: vision` trains whole weights and has no evaluation: set `finetuning_type: full`, and no `val_size` or `eval_dataset`",
+    );
+
     // Model
     refuse(
         p.do_train && p.model_name_or_path.is_none(),

@@ -195,7 +195,7 @@ keys! {
         preprocessing_num_workers: Option<usize> = None, note "only text and picture headers are read beforehand, in one process";
         /// LLaMA-Factory: tokenise again rather than use the cache.
         overwrite_cache: bool = false, note "no tokenised data is cached here";
-        /// Threads that prepare pictures while the model computes; 0 prepares them in the training thread.
+        /// Threads that prepare pictures while the model computes; 0 and 1 are one thread.
         dataloader_num_workers: usize = 0;
         /// LLaMA-Factory: page-locked memory for batches.
         dataloader_pin_memory: bool = true, note "Lightbox decides how batches reach the GPU";

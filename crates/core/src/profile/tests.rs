@@ -376,6 +376,8 @@ fn combinations_that_llamafactory_refuses_are_refused() {
         ("val_size: 2.5", "share below 1 or a whole number above 1"),
         ("mask_history: true\ntrain_on_prompt: true", "exclude each other"),
         ("packing: true", "`packing: true` is not supported"),
+        ("ignore_pad_token_for_loss: false", "would train on padding"),
+        ("stage: vision", "`stage: vision` trains whole weights"),
         ("streaming: true", "`streaming: true` is not supported"),
         ("image_max_pixels: 100", "must not be larger"),
         ("adapter_name_or_path: a\nfinetuning_type: full", "needs `finetuning_type: lora`"),
