@@ -454,7 +454,8 @@ proptest! {
         seed: u64,
         max_steps in 1i64..,
         run_name in "\\PC{0,20}",
-        dataset in prop::collection::vec("[^\\pC ]([^\\pC]{0,8}[^\\pC ])?", 0..4),
+        // Names end at commas, and blanks around them (any script's) do not belong to them.
+        dataset in prop::collection::vec("[^\\pC\\pZ,]([^\\pC,]{0,8}[^\\pC\\pZ,])?", 0..4),
         default_system in prop::option::of("(?s).{0,40}"),
         lora_alpha: Option<u64>,
         power in prop::option::of(0.0f64..9.0),
