@@ -4,10 +4,8 @@ BIN    := $(or $(CARGO_TARGET_DIR),target)/release
 STEP   := @scripts/step.sh
 # The Python with transformers and PEFT that tests and benchmarks compare with; `make reference` makes it.
 PEER   := $(or $(LIGHTBOX_REFERENCE_PYTHON),$(CURDIR)/.reference/bin/python)
-# One thread: tests and benchmarks compare numbers and times; and the operations of the demo's tiny model are so short that
-# two OpenMP threads on a busy machine mostly wait for each other (measured: 18 times slower).
-SINGLE := env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-TESTED := $(SINGLE) HF_HUB_OFFLINE=1 LIGHTBOX_REFERENCE_PYTHON=$(PEER)
+# Tests and benchmarks compare numbers and times, so they compute in one thread. The demo and training use all cores.
+TESTED := env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 LIGHTBOX_REFERENCE_PYTHON=$(PEER)
 
 .PHONY: help demo build libtorch test lint reference bench gpu-check clean
 .DEFAULT_GOAL := help
@@ -16,7 +14,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 demo: build ## train, evaluate and ask the embedded model, on any machine, in a few minutes
-	$(STEP) "Demo" $(SINGLE) sh -c '[ -t 0 ] && [ -t 1 ] && exec $(BIN)/lightbox demo || exec $(BIN)/lightbox demo --headless'
+	$(STEP) "Demo" sh -c '[ -t 0 ] && [ -t 1 ] && exec $(BIN)/lightbox demo || exec $(BIN)/lightbox demo --headless'
 
 build: libtorch ## both programs: target/release/lightbox and target/release/lightbox-engine
 	$(STEP) "Build" cargo build --release --workspace
