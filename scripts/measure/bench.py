@@ -121,7 +121,7 @@ def main():
              + "".join(sorted({r["agreement"] + "\n" for r in rows if "agreement" in r})))
     print(f"\n{table}\n\n{notes}\nin {path}")
     if args.save:
-        print("in", timing.save_report("cpu", "Beside transformers + PEFT, on a CPU", f"{table}\n\n{notes}"))
+        print("in", timing.save_report("cpu", "Beside transformers + PEFT, on a CPU", "make bench SAVE=1", f"{table}\n\n{notes}"))
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def main():
         "driver's figure for the whole process. In bf16 a greedy answer may part from the other where two logits are one rounding apart.")
     print(f"\n{body}")
     if gpu and not args.tiny:
-        print("\nin", timing.save_report(f"gpu-{slug(gpu.split(',')[0])}", f"Beside transformers + PEFT, on {gpu.split(',')[0]}", body))
+        print("\nin", timing.save_report(f"gpu-{slug(gpu.split(',')[0])}", f"Beside transformers + PEFT, on {gpu.split(',')[0]}", "make gpu-check", body))
     if "FAIL" in body:
         raise SystemExit("A difference is beyond its bound.")
 

@@ -128,10 +128,10 @@ def number(x: float) -> str:
     return f"{x:.0f}" if abs(x) >= 1000 else f"{x:.3g}"
 
 
-def save_report(name: str, title: str, body: str) -> Path:
+def save_report(name: str, title: str, command: str, body: str) -> Path:
     """docs/benchmarks/DATE-NAME.md"""
     date = datetime.date.today().isoformat()
     path = REPO / "docs" / "benchmarks" / f"{date}-{name}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"# {title}\n\n{date}, commit {commit()}\n\nMachine: {machine()}\nReference: {versions()}\n\n{body}\n")
+    path.write_text(f"# {title}\n\n{date}, commit {commit()}\n\nCommand: `{command}`\nMachine: {machine()}\nReference: {versions()}\n\n{body}\n")
     return path

@@ -2,9 +2,27 @@
 
 use crate::golden::{self, Golden, MODELS, assert_near};
 use lightbox_engine::lora;
-use lightbox_engine::model::Ctx;
+use lightbox_engine::model::{Ctx, Qwen2Vl};
 use lightbox_engine::train::step::cross_entropy;
 use tch::{Kind, Tensor};
+
+/// Models and dtypes whose training goldens are kept.
+const TRAINED: [(&str, &str, Kind); 3] = [
+    ("tiny-tied", "fp32", Kind::Float),
+    ("tiny-untied", "fp32", Kind::Float),
+    ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16),
+];
+
+/// A model with the adapter that PEFT wrote for it, ready to be trained.
+fn with_adapter(model_name: &str, kind: Kind) -> (Qwen2Vl, Vec<(String, Tensor)>) {
+    let mut model = golden::load(model_name, kind);
+    lora::attach_saved(&mut model, &golden::path(&format!("{model_name}/lora/adapter_init"))).unwrap();
+    let parameters = lora::named_parameters(&model);
+    for (_, t) in &parameters {
+        let _ = t.set_requires_grad(true);
+    }
+    (model, parameters)
+}
 
 fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
     cross_entropy(logits, labels, tch::Reduction::Mean)
@@ -12,17 +30,8 @@ fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
 
 #[test]
 fn gradients_of_an_adapter_that_peft_wrote_are_those_of_peft() {
-    for (model_name, tag, kind) in [
-        ("tiny-tied", "fp32", Kind::Float),
-        ("tiny-untied", "fp32", Kind::Float),
-        ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16),
-    ] {
-        let mut model = golden::load(model_name, kind);
-        lora::attach_saved(&mut model, &golden::path(&format!("{model_name}/lora/adapter_init"))).unwrap();
-        let parameters = lora::named_parameters(&model);
-        for (_, t) in &parameters {
-            let _ = t.set_requires_grad(true);
-        }
+    for (model_name, tag, kind) in TRAINED {
+        let (model, parameters) = with_adapter(model_name, kind);
         let g = Golden::open(&format!("{model_name}/lora/batch.safetensors"));
         let logits = model.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap();
         let loss = loss(&logits, &g.get("labels"));
@@ -54,9 +63,7 @@ fn an_adapter_written_and_read_again_gives_the_same_logits_and_peft_s_files() {
         let mut model = golden::load(model_name, Kind::Float);
         lora::attach_saved(&mut model, &source).unwrap();
         let g = Golden::open(&format!("{model_name}/lora/batch.safetensors"));
-        let run = |m: &lightbox_engine::model::Qwen2Vl| {
-            m.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap()
-        };
+        let run = |m: &Qwen2Vl| m.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap();
         let before = run(&model);
 
         let dir = tempfile::tempdir().unwrap();
@@ -91,17 +98,8 @@ fn an_adapter_of_another_model_is_refused_and_named() {
 #[test]
 fn three_steps_of_adamw_end_where_pytorch_s_end() {
     use lightbox_engine::train::optim::Optimizer;
-    for (model_name, tag, kind) in [
-        ("tiny-tied", "fp32", Kind::Float),
-        ("tiny-untied", "fp32", Kind::Float),
-        ("tiny-tied", "bf16_lora_fp32", Kind::BFloat16),
-    ] {
-        let mut model = golden::load(model_name, kind);
-        lora::attach_saved(&mut model, &golden::path(&format!("{model_name}/lora/adapter_init"))).unwrap();
-        let parameters = lora::named_parameters(&model);
-        for (_, t) in &parameters {
-            let _ = t.set_requires_grad(true);
-        }
+    for (model_name, tag, kind) in TRAINED {
+        let (model, parameters) = with_adapter(model_name, kind);
         // As the golden's torch.optim.AdamW: lr 1e-3, weight decay 0.01, no clipping, the same batch three times.
         let mut optimizer = Optimizer::new(lora::named_parameters(&model), torch_shim::optim::AdamW::default());
         let g = Golden::open(&format!("{model_name}/lora/batch.safetensors"));
