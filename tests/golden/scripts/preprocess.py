@@ -4,7 +4,7 @@ Needs Pillow 11.3 (the one LLaMA-Factory 0.9.5 resolves to; Pillow 13 resizes in
 transformers 5.17, numpy. Run from the repository root:  python tests/golden/scripts/preprocess.py
 smart_resize.json is not made here: it is a table of transformers' smart_resize over many sizes (rows of h, w, factor, limits, result).
 """
-import hashlib, io, json, math, os, struct, sys, warnings
+import hashlib, io, json, math, os, struct, warnings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np, PIL, torch, torchvision, transformers
 from PIL import Image
