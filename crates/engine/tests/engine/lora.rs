@@ -87,6 +87,26 @@ fn an_adapter_written_and_read_again_gives_the_same_logits_and_peft_s_files() {
     }
 }
 
+/// Before transformers 4.52 PEFT's keys had no `language_model`; today's PEFT would silently run the base model with them.
+#[test]
+fn an_adapter_with_the_keys_of_old_transformers_works_the_same() {
+    let _no_grad = tch::no_grad_guard();
+    let source = golden::path("tiny-tied/lora/adapter_init");
+    let new = Golden::open("tiny-tied/lora/adapter_init/adapter_model.safetensors");
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::copy(source.join("adapter_config.json"), temp.path().join("adapter_config.json")).unwrap();
+    let old = new.names().into_iter().map(|n| (n.replace("model.language_model.", "model."), new.get(&n))).collect();
+    lightbox_engine::weights::save(&temp.path().join("adapter_model.safetensors"), &old).unwrap();
+
+    let g = Golden::open("tiny-tied/lora/batch.safetensors");
+    let run = |dir: &std::path::Path| {
+        let mut model = golden::load("tiny-tied", Kind::Float);
+        lora::attach_saved(&mut model, dir).unwrap();
+        model.forward(&golden::tokens(&g), golden::pictures(&g).as_ref(), &Ctx::default()).unwrap()
+    };
+    assert!(run(temp.path()).equal(&run(&source)));
+}
+
 #[test]
 fn an_adapter_of_another_model_is_refused_and_named() {
     let mut model = golden::load("tiny-tied", Kind::Float);
