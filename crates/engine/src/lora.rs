@@ -197,11 +197,6 @@ impl PeftConfig {
     }
 }
 
-/// Base model that an adapter was trained on, as its adapter_config.json says.
-pub fn base_model_of(adapter: &Path) -> Option<String> {
-    PeftConfig::read(adapter).ok()?.base_model_name_or_path
-}
-
 /// Puts a saved adapter on the model. Keys of every transformers version are understood; every tensor must find its
 /// module: an adapter that does nothing (PEFT only warns) is an error here.
 pub fn attach_saved(model: &mut Qwen2Vl, dir: &Path) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::generate::{Prompt, generate};
 use crate::setup::Ready;
+use crate::train::data::tell_left_out;
 use anyhow::{Context, Result};
 use lightbox_core::args::PredictArgs;
 use lightbox_core::data::{Dataset, Problem};
@@ -54,7 +55,7 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
-    super::score::report(&problems);
+    tell_left_out(&problems);
     out.finish()?;
 
     let seconds = started.elapsed().as_secs_f64();

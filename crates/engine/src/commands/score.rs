@@ -2,12 +2,12 @@
 
 use crate::model::Ctx;
 use crate::train::batches::Source;
+use crate::train::data::tell_left_out;
 use crate::train::step::{MicroBatch, cross_entropy, target_tokens};
 use anyhow::Result;
 use lightbox_core::args::ScoreArgs;
-use lightbox_core::data::{Dataset, Problem, prepare};
+use lightbox_core::data::{Dataset, prepare};
 use lightbox_core::exit::{Because, Exit};
-use lightbox_core::safe_text::clean;
 use serde_json::json;
 use std::io::Write;
 use tch::Reduction;
@@ -27,7 +27,7 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
         &crate::train::encode_options(&profile),
         &mut |_, _| {},
     );
-    report(&problems);
+    tell_left_out(&problems);
     if samples.is_empty() {
         return Err(anyhow::anyhow!(
             "no sample of {} can be used; {} are bad (`lightbox data check` lists them)",
@@ -74,11 +74,4 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
         )?;
     }
     Ok(Exit::Finished)
-}
-
-/// Names what was left out, on stderr.
-pub(super) fn report(problems: &[Problem]) {
-    for p in problems {
-        eprintln!("left out: {}: {} ({})", clean(&p.origin), clean(&p.reason), p.kind);
-    }
 }

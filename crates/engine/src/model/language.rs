@@ -54,23 +54,6 @@ impl KvCache {
         Self { layers: (0..layers).map(|_| None).collect() }
     }
 
-    /// Tokens held.
-    pub fn len(&self) -> i64 {
-        self.layers.first().and_then(|l| l.as_ref()).map_or(0, |(k, _)| k.size()[2])
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Keeps the first `len` tokens: a chat goes on from the longest common beginning of old and new prompt.
-    pub fn truncate(&mut self, len: i64) {
-        for (k, v) in self.layers.iter_mut().flatten() {
-            *k = k.narrow(2, 0, len);
-            *v = v.narrow(2, 0, len);
-        }
-    }
-
     fn append(&mut self, layer: usize, k: Tensor, v: Tensor) -> (Tensor, Tensor) {
         let slot = &mut self.layers[layer];
         let (k, v) = match slot.take() {

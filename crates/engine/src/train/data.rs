@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use lightbox_core::data::{Dataset, DatasetOptions, OnBad, Prepared, Problem, prepare};
 use lightbox_core::profile::{Profile, Stage};
+use lightbox_core::safe_text::clean;
 use lightbox_core::seed;
 use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
@@ -95,6 +96,13 @@ pub fn load(
         );
     }
     Ok(Samples { train, eval, problems })
+}
+
+/// Names what cannot be used, on stderr.
+pub fn tell_left_out(problems: &[Problem]) {
+    for p in problems {
+        eprintln!("left out: {}: {} ({})", clean(&p.origin), clean(&p.reason), p.kind);
+    }
 }
 
 /// datasets' `train_test_split`: both parts keep the permuted order.

@@ -145,7 +145,7 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
             plan.epoch_after(step),
         )
         .because(Exit::Data)?;
-        report.evaluated(step, &results)?;
+        report.evaluated(step, &results);
         report.phase(Phase::Training);
         Ok(())
     };
@@ -223,7 +223,7 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
                 hosts: &hosts,
                 indices,
                 log: due.log,
-            })?;
+            });
             if due.evaluate && !samples.eval.is_empty() {
                 eval(report, step)?;
             }
@@ -241,9 +241,9 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
                     &report.trainer_state,
                     &report.progress(),
                 ) {
-                    Ok(path) => report.saved(step, &path, started)?,
+                    Ok(path) => report.saved(step, &path, started),
                     // The run is worth more than one checkpoint: it goes on, and says so.
-                    Err(error) if !signalled => report.not_saved(step, &error)?,
+                    Err(error) if !signalled => report.not_saved(step, &error),
                     Err(error) => return Err(error).because(Exit::Disk),
                 }
                 report.phase(Phase::Training);
@@ -256,12 +256,12 @@ fn run(profile: &Profile, dir: &RunDir, resume_from: Option<PathBuf>, report: &m
         Ok(())
     })?;
     if stopped {
-        report.stopped()?;
+        report.stopped();
         return Ok(Exit::Stopped);
     }
 
     // ---- the end
-    report.status(Status::Finishing)?;
+    report.status(Status::Finishing);
     checkpoint::save_final(dir, profile, &model, &trained).because(Exit::Disk)?;
     if profile.do_eval && !samples.eval.is_empty() {
         eval(report, plan.total_steps)?;
@@ -335,13 +335,18 @@ fn remove_old_checkpoints(dir: &RunDir) -> Result<()> {
     Ok(())
 }
 
-/// Loads the base model and prepares it for what the profile trains.
-fn load_model(p: &Profile, config: Config, dir: &std::path::Path, device: Device) -> Result<(Qwen2Vl, Trained)> {
-    let freeze = Freeze {
+/// The `freeze_*` keys.
+fn freeze(p: &Profile) -> Freeze {
+    Freeze {
         vision_tower: p.freeze_vision_tower,
         multi_modal_projector: p.freeze_multi_modal_projector,
         language_model: p.freeze_language_model,
-    };
+    }
+}
+
+/// Loads the base model and prepares it for what the profile trains.
+fn load_model(p: &Profile, config: Config, dir: &std::path::Path, device: Device) -> Result<(Qwen2Vl, Trained)> {
+    let freeze = freeze(p);
     let asked = (p.bf16 || p.pure_bf16).then_some(Kind::BFloat16);
     let kind = setup::kind(asked, config.dtype.as_deref(), device);
     let full = p.finetuning_type == FinetuningType::Full;
@@ -385,11 +390,7 @@ fn trainable(model: &Qwen2Vl, trained: &Trained, p: &Profile) -> Vec<(String, Te
     match trained {
         Trained::Lora(_) => lora::named_parameters(model),
         Trained::Full => {
-            let freeze = Freeze {
-                vision_tower: p.freeze_vision_tower,
-                multi_modal_projector: p.freeze_multi_modal_projector,
-                language_model: p.freeze_language_model,
-            };
+            let freeze = freeze(p);
             model.named_weights().into_iter().filter(|(name, _)| freeze.trains(name)).collect()
         }
     }

@@ -4,7 +4,7 @@
 
 use super::batches::HostBatch;
 use super::checkpoint::Progress;
-use super::data::Samples;
+use super::data::{Samples, tell_left_out};
 use crate::model::Qwen2Vl;
 use anyhow::{Result, anyhow};
 use lightbox_core::exit;
@@ -19,6 +19,7 @@ use lightbox_core::runs::trainer_log::{self, Session, TrainerLog};
 use lightbox_core::runs::trainer_state::{LogEntry, TrainerState};
 use lightbox_core::runs::{RunDir, checkpoints, model_card, plot};
 use lightbox_core::safe_text::clean;
+use lightbox_core::text::image_tokens;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -106,8 +107,8 @@ impl<'a> Report<'a> {
                 reason: p.reason.clone(),
                 action: "skipped".into(),
             });
-            eprintln!("left out: {}: {} ({})", clean(&p.origin), clean(&p.reason), p.kind);
         }
+        tell_left_out(&samples.problems);
         let truncated = samples.train.iter().filter(|s| s.encoded.truncated > 0).count();
         if truncated > 0 {
             let text = format!(
@@ -155,7 +156,7 @@ impl<'a> Report<'a> {
         s.eval_steps = p.eval_steps.map_or(s.eval_steps, |e| interval(e, plan.total_steps));
         s.train_batch_size = Some(p.per_device_train_batch_size as u64);
         eprintln!("{trainable} numbers are trained, {} steps, on {}", plan.total_steps, device_name(device));
-        self.status(Status::Running)?;
+        self.status(Status::Running);
         self.started = Instant::now();
         let total = plan.total_steps;
         let step = self.first.first_step;
@@ -170,15 +171,14 @@ impl<'a> Report<'a> {
         self.event(&Event::Phase { phase, done: None, total: None });
     }
 
-    pub fn status(&mut self, to: Status) -> Result<()> {
+    pub fn status(&mut self, to: Status) {
         let (from, step) = (self.state.state().state, self.state.state().step);
         self.event(&Event::State { from, to, reason: None, step });
         let outcome = self.state.update(|s| s.state = to);
         self.quietly(outcome);
-        Ok(())
     }
 
-    pub fn update(&mut self, u: Update) -> Result<()> {
+    pub fn update(&mut self, u: Update) {
         let tokens: usize = u.hosts.iter().map(|h| h.batch.rows * h.batch.len).sum();
         let real: i64 = u.hosts.iter().map(|h| h.batch.attention_mask.iter().sum::<i64>()).sum();
         self.progress.tokens += match self.profile.include_num_input_tokens_seen {
@@ -196,8 +196,8 @@ impl<'a> Report<'a> {
 
         let memory = memory(self.device);
         let images = u.hosts.iter().map(|h| if h.batch.fake_image { 0 } else { h.grids.len() }).sum::<usize>();
-        let image_tokens: i64 =
-            u.hosts.iter().filter(|h| !h.batch.fake_image).flat_map(|h| &h.grids).map(|[t, h, w]| t * h * w / 4).sum();
+        let grids = u.hosts.iter().filter(|h| !h.batch.fake_image).flat_map(|h| &h.grids);
+        let image_tokens: usize = grids.filter_map(image_tokens).sum();
         let step = Step {
             epoch: u.epoch,
             lr: u.lr,
@@ -245,7 +245,6 @@ impl<'a> Report<'a> {
             });
         }
         self.show(u.step, u.loss, u.grad_norm, u.lr, memory, u.log);
-        Ok(())
     }
 
     /// On a terminal one line that is overwritten; elsewhere a line whenever a log entry is due.
@@ -272,7 +271,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub fn evaluated(&mut self, step: u64, r: &EvalResults) -> Result<()> {
+    pub fn evaluated(&mut self, step: u64, r: &EvalResults) {
         let outcome = self.log.metric(&Metric::Eval(Eval {
             step,
             loss: r.eval_loss.is_finite().then_some(r.eval_loss),
@@ -307,7 +306,6 @@ impl<'a> Report<'a> {
             r.samples,
             r.runtime.as_secs_f64()
         ));
-        Ok(())
     }
 
     /// Brings `trainer_state` to what the HF Trainer saves.
@@ -320,8 +318,10 @@ impl<'a> Report<'a> {
         Progress { seconds: self.progress.seconds + self.started.elapsed().as_secs_f64(), ..self.progress.clone() }
     }
 
-    pub fn saved(&mut self, step: u64, path: &Path, started: Instant) -> Result<()> {
-        let bytes = std::fs::read_dir(path)?.filter_map(|e| e.ok()?.metadata().ok()).map(|m| m.len()).sum();
+    pub fn saved(&mut self, step: u64, path: &Path, started: Instant) {
+        // The size is only told; a folder that cannot be listed just now is no reason to end a run.
+        let entries = std::fs::read_dir(path).into_iter().flatten();
+        let bytes = entries.filter_map(|e| e.ok()?.metadata().ok()).map(|m| m.len()).sum();
         let relative = format!("{}{step}", checkpoints::PREFIX);
         self.event(&Event::CheckpointSaved {
             step,
@@ -342,17 +342,15 @@ impl<'a> Report<'a> {
                 Err(e) => self.quietly(Err(e)),
             }
         }
-        Ok(())
     }
 
-    pub fn not_saved(&mut self, step: u64, error: &anyhow::Error) -> Result<()> {
+    pub fn not_saved(&mut self, step: u64, error: &anyhow::Error) {
         let text = format!("{error:#}");
         self.line(&format!(
             "warning: checkpoint at step {step}: {}. Training goes on; free some space before the next one",
             clean(&text)
         ));
         self.event(&Event::CheckpointFailed { step, path: format!("{}{step}", checkpoints::PREFIX), error: text });
-        Ok(())
     }
 
     // ---- the end
@@ -382,10 +380,10 @@ impl<'a> Report<'a> {
         )
     }
 
-    pub fn stopped(&mut self) -> Result<()> {
+    pub fn stopped(&mut self) {
         let checkpoint = self.state.state().checkpoint.clone().unwrap_or_default();
         self.line(&format!("stopped on request; {checkpoint} is saved. The same command goes on from there"));
-        self.status(Status::Stopped)
+        self.status(Status::Stopped);
     }
 
     pub fn finished(&mut self, plan: &StepPlan) -> Result<()> {
@@ -440,7 +438,8 @@ impl<'a> Report<'a> {
             progress::short_time(runtime.as_secs_f64()),
             self.dir.path().display()
         ));
-        self.status(Status::Finished)
+        self.status(Status::Finished);
+        Ok(())
     }
 
     pub fn failed(&mut self, error: &anyhow::Error) {

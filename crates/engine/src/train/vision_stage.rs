@@ -28,7 +28,7 @@ pub struct Attributes {
 
 impl Attributes {
     /// # Errors
-    /// A sample without labels, with a wrong number of them, or a word that is not one token; the sample is named.
+    /// A sample without labels, with a wrong number of attributes, or a word that is not one token; the sample is named.
     pub fn new(samples: &[Prepared], tokenizer: &Tokenizer, device: Device) -> Result<Self> {
         let mut vocabulary: Vec<BTreeSet<&str>> = Vec::new();
         let mut labels = Vec::with_capacity(samples.len());
@@ -37,10 +37,7 @@ impl Attributes {
                 .image_labels
                 .as_ref()
                 .with_context(|| format!("{}: stage: vision needs the column image_labels", sample.origin))?;
-            let tokens: i64 = sample.encoded.grids.iter().map(|[t, h, w]| t * h * w / 4).sum();
-            if rows.len() as i64 != tokens {
-                bail!("{}: {} rows of image_labels for {tokens} picture tokens", sample.origin, rows.len());
-            }
+            // One row per picture token: `prepare` has left out all others.
             for row in rows {
                 if vocabulary.is_empty() {
                     vocabulary.resize(row.len(), BTreeSet::new());
