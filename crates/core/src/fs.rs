@@ -27,6 +27,77 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write().map_err(|e| naming("writing", path, e))
 }
 
+/// A new file that is written piece by piece; [`OutFile::finish`] waits until it is on the disk. Mode 0644 as far as the
+/// umask allows. An existing file is replaced by an empty one.
+#[derive(Debug)]
+pub struct OutFile {}
+
+impl OutFile {
+    pub fn create(_path: &Path) -> io::Result<Self> {
+        todo!()
+    }
+
+    /// fsync.
+    pub fn finish(self) -> io::Result<()> {
+        todo!()
+    }
+}
+
+impl Write for OutFile {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        todo!()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        todo!()
+    }
+}
+
+/// `rename(2)`; not durable before [`sync_dir`] of the folder.
+pub fn rename(_from: &Path, _to: &Path) -> io::Result<()> {
+    todo!()
+}
+
+/// Removes a file; one that is not there is no error.
+pub fn remove_file(_path: &Path) -> io::Result<()> {
+    todo!()
+}
+
+/// Removes a folder with all that is in it; one that is not there is no error. Symlinks are removed, not followed.
+pub fn remove_dir_all(_path: &Path) -> io::Result<()> {
+    todo!()
+}
+
+pub fn create_dir_all(_path: &Path) -> io::Result<()> {
+    todo!()
+}
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// For us (without what is reserved for root).
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+    pub free_inodes: u64,
+}
+
+pub fn space(_dir: &Path) -> io::Result<Space> {
+    todo!()
+}
+
+/// Really takes `bytes` in `dir` for a moment: quotas and thin file systems are found out, too.
+///
+/// # Errors
+/// As a write would fail.
+pub fn try_reserve(_dir: &Path, _bytes: u64) -> io::Result<()> {
+    todo!()
+}
+
+/// No space, no quota, no inodes, a read-only or too small file system: the user can mend it, and then it works.
+pub fn is_full(_error: &io::Error) -> bool {
+    todo!()
+}
+
 /// Makes renames and new files in `dir` survive a power cut.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     match File::open(dir)?.sync_all() {

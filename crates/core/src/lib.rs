@@ -8,6 +8,7 @@ pub mod args;
 pub mod data;
 pub mod demo;
 pub mod exit;
+pub mod fault;
 pub mod fs;
 pub mod profile;
 pub mod python_json;

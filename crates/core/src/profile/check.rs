@@ -113,6 +113,12 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
         "nothing is left to train: language model and vision tower are frozen",
     );
 
+    refuse(
+        p.load_best_model_at_end && (p.eval_strategy == IntervalStrategy::No || p.save_strategy == IntervalStrategy::No),
+        &["load_best_model_at_end", "eval_strategy", "save_strategy"],
+        "`load_best_model_at_end` needs evaluations and checkpoints: set `eval_strategy` and `save_strategy`",
+    );
+
     // Training
     refuse(
         p.max_steps == 0,

@@ -241,6 +241,9 @@ keys! {
         seed: u64 = 42;
         /// Seed of the sample order alone; `seed` if not set.
         data_seed: Option<u64> = None;
+        /// Lightbox's own. Updates in a row whose loss or gradient is not finite: each is left out and reported; after so
+        /// many the run fails.
+        max_nonfinite_steps: u64 = 3, in Range::from(1.0);
         /// Only deterministic kernels: the same run gives the same bits, more slowly.
         full_determinism: bool = false;
         /// Continue from this `checkpoint-N` folder. Not set: from the newest one in `output_dir`, if there is any.
@@ -295,8 +298,10 @@ keys! {
         save_strategy: IntervalStrategy = IntervalStrategy::Steps;
         /// Updates between checkpoints; below 1: a share of all updates.
         save_steps: f64 = 500.0, in Range::POSITIVE;
-        /// Keep only so many checkpoints, the newest ones.
+        /// Keep only so many checkpoints, the newest ones, at least two; the best one and pinned ones stay as well.
         save_total_limit: Option<usize> = None, in Range::from(1.0);
+        /// At the end, load the best checkpoint (lowest loss on the evaluation samples): it becomes the finished adapter.
+        load_best_model_at_end: bool = false;
         /// Checkpoints without the optimizer: smaller, cannot be resumed.
         save_only_model: bool = false;
         /// Draw the loss curve (`training_loss.png`).
@@ -331,6 +336,8 @@ keys! {
         use_cpu: bool = false;
         /// Lightbox's own. CPU threads for the model; not set: as many as libtorch takes.
         num_threads: Option<usize> = None, in Range::from(1.0);
+        /// Lightbox's own. How often the supervisor starts the worker again, from the newest checkpoint, after the GPU was lost.
+        max_restarts: u64 = 1;
         /// LLaMA-Factory: seconds that processes wait for each other.
         ddp_timeout: u64 = 1800, note "it matters only with several processes";
     }

@@ -152,7 +152,6 @@ pub(super) static OTHER_KEYS: &[(&str, &str, Option<&str>)] = &[
     ("length_column_name", "length", Some("it matters only when grouping by length")),
     ("length_penalty", "1.0", None),
     ("liger_kernel_config", "null", None),
-    ("load_best_model_at_end", "false", None),
     ("local_rank", "-1", Some("it matters only with several devices")),
     ("log_level", "passive", Some("the run directory keeps the whole log")),
     ("log_level_replica", "warning", Some("the run directory keeps the whole log")),

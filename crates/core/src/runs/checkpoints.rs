@@ -42,6 +42,86 @@ impl Checkpoint {
     }
 }
 
+/// What a checkpoint's `manifest.json` says beside its files: what the run was then.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct About {
+    /// Updates done.
+    pub step: u64,
+    pub reason: super::record::SaveReason,
+    pub label: Option<String>,
+    /// Every profile key that decides what is computed, as YAML text: what a resume is compared with.
+    pub settings: std::collections::BTreeMap<String, String>,
+    /// Fingerprint of the training samples.
+    pub data: String,
+    /// Identity of the base model's files, by name.
+    pub model: std::collections::BTreeMap<String, String>,
+    pub world_size: u32,
+    pub app: String,
+}
+
+/// `manifest.json`: the commit record. A folder with one is complete, if the files fit it.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Manifest {
+    pub v: u32,
+    pub created_ms: u64,
+    #[serde(flatten)]
+    pub about: About,
+    pub files: std::collections::BTreeMap<String, FileRecord>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileRecord {
+    pub bytes: u64,
+    pub blake3: String,
+}
+
+/// Writes `checkpoint-N` by the commit protocol: `write` fills a temporary folder (with files that are fsynced), manifest,
+/// fsync, rename, fsync of the parent, everything read back and compared, then `LATEST`. Returns bytes written.
+///
+/// # Errors
+/// Older checkpoints are as they were, and nothing is left of this one.
+pub fn commit(
+    _dir: &RunDir,
+    _about: About,
+    _write: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
+    todo!()
+}
+
+/// Which checkpoints stay.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keep {
+    /// `save_total_limit`; at least two stay, so that a damaged one costs no run.
+    pub last: Option<usize>,
+    /// Step of the best one.
+    pub best: Option<u64>,
+}
+
+/// Deletes the oldest valid ones beyond what `keep` says; never the best, never a pinned one.
+pub fn retain(_dir: &RunDir, _keep: Keep) -> io::Result<Vec<Checkpoint>> {
+    todo!()
+}
+
+/// Pins or unpins a checkpoint (`pins.json`, by step).
+pub fn pin(_dir: &RunDir, _step: u64, _label: Option<&str>, _pinned: bool) -> io::Result<()> {
+    todo!()
+}
+
+pub fn pins(_dir: &RunDir) -> io::Result<std::collections::BTreeMap<u64, Option<String>>> {
+    todo!()
+}
+
+/// Removes what an interrupted save or deletion left behind. Only for the worker, which holds the lock.
+pub fn sweep(_dir: &RunDir) -> io::Result<()> {
+    todo!()
+}
+
+/// Moves a damaged checkpoint to `quarantine/`, where it is evidence and in nobody's way.
+pub fn quarantine(_dir: &RunDir, _checkpoint: &Checkpoint) -> io::Result<PathBuf> {
+    todo!()
+}
+
 /// All checkpoint folders of a run, the oldest first. Links and files are left out; a missing folder has none.
 pub fn list(dir: &RunDir) -> io::Result<Vec<Checkpoint>> {
     let entries = match std::fs::read_dir(dir.path()) {

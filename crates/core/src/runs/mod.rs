@@ -10,17 +10,29 @@
 //! Read [`steps`] first, then [`log`].
 
 pub mod checkpoints;
+pub mod commands;
+pub mod drive;
+pub mod edits;
+pub mod heartbeat;
+pub mod info;
+pub mod lock;
 pub mod log;
 pub mod model_card;
 pub mod plot;
 pub mod progress;
+pub mod queue;
 pub mod record;
+pub mod registry;
 pub mod results;
+pub mod rings;
 pub mod schedule;
 pub mod state;
 pub mod steps;
+pub mod system;
+pub mod tail;
 pub mod trainer_log;
 pub mod trainer_state;
+pub mod view;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +50,26 @@ impl RunDir {
     pub const TRAINER_LOG: &str = "trainer_log.jsonl";
     pub const TRAINER_STATE: &str = "trainer_state.json";
     pub const PROFILE: &str = "profile.yaml";
+    /// The profile as its user wrote it.
+    pub const PROFILE_SOURCE: &str = "profile.src.yaml";
+    /// Identity: name, tags, notes, where it came from ([`info`]).
+    pub const INFO: &str = "run.json";
+    /// Versions, devices and the command of the newest attempt; no secrets.
+    pub const ENV: &str = "env.json";
+    pub const HEARTBEAT: &str = "heartbeat";
+    pub const LOCK: &str = "run.lock";
+    /// Who holds the lock ([`lock::WorkerInfo`]).
+    pub const WORKER: &str = "worker.json";
+    /// GPU, memory and disk, once a second; the older ones are `.1` to `.3` ([`rings`]).
+    pub const SYSTEM: &str = "system.jsonl";
+    /// What the worker's process printed, libtorch's own lines included; the older ones are `.1` to `.3`.
+    pub const WORKER_LOG: &str = "worker.log";
+    /// Drop-box ([`commands`]).
+    pub const COMMANDS: &str = "commands";
+    /// Settings changed while running ([`edits`]).
+    pub const EDITS: &str = "edits.json";
+    /// What the model wrote when asked during training, a folder for each step.
+    pub const SAMPLES: &str = "samples";
 
     /// Makes the folder and its parents where they are missing. Like LLaMA-Factory's it gets the usual mode (0755 under
     /// the usual umask): what lies in it is meant to be shared, and secrets never do.

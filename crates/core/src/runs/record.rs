@@ -54,11 +54,14 @@ impl Header {
 }
 
 /// What a worker is busy with while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     LoadingModel,
     PreparingData,
+    /// Forward and backward of the largest micro-batch, before the first update.
+    ProbingMemory,
+    #[default]
     Training,
     Evaluating,
     Sampling,
@@ -84,11 +87,29 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },
+    CheckpointBegin {
+        step: u64,
+        #[serde(default)]
+        reason: SaveReason,
+    },
     CheckpointSaved {
         step: u64,
         path: String,
         bytes: u64,
         write_ms: u64,
+        #[serde(default)]
+        reason: SaveReason,
+    },
+    /// A complete checkpoint that no event spoke of: the worker died between writing it and saying so.
+    CheckpointAdopted {
+        step: u64,
+        path: String,
+    },
+    /// A damaged checkpoint was moved aside; `reason` names file and damage.
+    CheckpointQuarantined {
+        step: u64,
+        path: String,
+        reason: String,
     },
     CheckpointFailed {
         step: u64,
@@ -120,15 +141,104 @@ pub enum Event {
     },
     /// After a resume: the repeated updates were compared with the old log.
     ResumeVerified {
+        /// The checkpoint's.
         from_step: u64,
+        /// Updates that both attempts made.
         steps: u64,
+        /// Loss, gradient norm and samples of all of them are bit for bit the same.
         exact: bool,
+        /// First update that is not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_diff: Option<u64>,
+        /// Largest relative difference of two losses.
+        #[serde(default)]
+        max_rel_diff: f64,
+    },
+    /// On a resume: something is not as it was when the checkpoint was written.
+    Changed {
+        /// `settings`, `data`, `model` or `program`.
+        what: String,
+        /// The profile's key, or a file.
+        key: String,
+        before: String,
+        after: String,
+    },
+    /// A setting was changed while the run went on; it holds from `step` (updates done) on.
+    Setting {
+        key: String,
+        value: String,
+        step: u64,
+        #[serde(default)]
+        by: String,
+    },
+    /// What the model wrote when asked during training.
+    Sample {
+        step: u64,
+        prompt: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<String>,
+        text: String,
+        tokens: u64,
+        dt_ms: u64,
+    },
+    /// Answer to a command of the drop-box ([`super::commands`]).
+    CommandAck {
+        id: String,
+        cmd: String,
+        status: Ack,
+        /// Updates done when it took effect.
+        effective_step: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// Records that a slow disk made the worker leave out.
+    Dropped {
+        /// `metric`, `system` or `event`.
+        class: String,
+        count: u64,
+    },
+    /// By the supervisor: how the worker's process ended.
+    Exited {
+        code: Option<i32>,
+        signal: Option<i32>,
+        /// The kernel's out-of-memory killer struck in this control group meanwhile.
+        oom_kill: bool,
+        max_rss_bytes: u64,
+        runtime_ms: u64,
+        /// It is started again from the newest checkpoint.
+        #[serde(default)]
+        restart: bool,
     },
     /// Written by a newer version; ignored.
     #[serde(other, skip_serializing)]
     Unknown,
+}
+
+/// Why a checkpoint is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveReason {
+    /// `save_steps` or `save_strategy`.
+    #[default]
+    Auto,
+    /// A command.
+    User,
+    /// Before stopping on a signal or a command.
+    Stop,
+    /// After the last update.
+    Final,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// Read; takes effect at the next safe point.
+    Accepted,
+    /// Done.
+    Applied,
+    /// Not done; `error` says why.
+    Rejected,
 }
 
 impl Event {
@@ -140,6 +250,8 @@ impl Event {
                 | Self::CheckpointSaved { .. }
                 | Self::CheckpointFailed { .. }
                 | Self::CheckpointDeleted { .. }
+                | Self::Setting { .. }
+                | Self::Exited { .. }
         )
     }
 }
@@ -289,7 +401,8 @@ mod tests {
         fn events_read_back_as_they_were_written(source in ".*", reason in ".*", sample: u64, step: u64) {
             for event in [
                 Event::DataIssue { source: source.clone(), sample, kind: "bad_json".into(), reason: reason.clone(), action: "skipped".into() },
-                Event::CheckpointSaved { step, path: source.clone(), bytes: sample, write_ms: 1 },
+                Event::CheckpointSaved { step, path: source.clone(), bytes: sample, write_ms: 1, reason: SaveReason::Final },
+                Event::CommandAck { id: source.clone(), cmd: "stop".into(), status: Ack::Rejected, effective_step: step, error: Some(reason.clone()) },
                 Event::Warning { code: "slow".into(), text: reason.clone(), hint: None },
             ] {
                 let line = Line { v: VERSION, seq: 1, t: 2, mono: 3, att: 4, rank: 0, record: event };

@@ -328,6 +328,7 @@ impl<'a> Report<'a> {
             path: relative.clone(),
             bytes,
             write_ms: started.elapsed().as_millis() as u64,
+            reason: Default::default(),
         });
         let outcome = self.state.update(|s| s.checkpoint = Some(relative));
         self.quietly(outcome);

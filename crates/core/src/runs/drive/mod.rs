@@ -1,0 +1,97 @@
+//! The training loop, without the mathematics: what a worker does between two updates. Signals and commands, logs,
+//! evaluation, checkpoints, a full disk, numbers that are not finite. Whatever computes is a [`Trainee`]: the engine over
+//! libtorch, or the fake engine with which processes and screens are tested.
+
+use super::record::StepTime;
+use super::results::EvalResults;
+use super::commands::SampleNow;
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// What a safe point between micro-batches says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    Continue,
+    /// Give up the update that was begun: the run stops now. Weights change only in [`Trainee::apply`].
+    Abandon,
+}
+
+/// The gradients of an update are there, clipped; weights are untouched.
+#[derive(Debug, Clone, Default)]
+pub struct Computed {
+    pub loss: f32,
+    /// Before clipping.
+    pub grad_norm: f32,
+    pub time: StepTime,
+    /// Input tokens with padding, and without.
+    pub tokens: u64,
+    pub real_tokens: u64,
+    pub images: u64,
+    pub image_tokens: u64,
+    /// Indices in the data set of the samples it saw, in order.
+    pub samples: Vec<usize>,
+}
+
+/// What a trainee tells while it computes an update. Shown, counted and logged by the loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// A micro-batch did not fit into memory and was split; the mathematics is the same.
+    Split { micro: u64, parts: u64, detail: String },
+    /// A sample could not be read and was left out.
+    Sample { index: usize, origin: String, kind: String, reason: String },
+}
+
+/// What a trainee may ask and tell in the middle of an update.
+pub trait Beat {
+    /// A safe point: micro-batch `micro` of this update is done. Blocks while the run is paused.
+    fn micro(&mut self, micro: u64) -> Flow;
+    fn trouble(&mut self, trouble: Trouble);
+}
+
+/// One answer of [`Trainee::sample`].
+#[derive(Debug, Clone, Default)]
+pub struct Sampled {
+    pub prompt: String,
+    pub images: Vec<String>,
+    pub text: String,
+    pub tokens: u64,
+    pub dt_ms: u64,
+}
+
+/// What computes.
+pub trait Trainee {
+    /// Gradients of update `k` (0, 1, …), any k: a resumed or lengthened run asks for what it needs, nearly always the
+    /// next one. `None`: abandoned at a safe point. Samples in `skip` (indices in the data set) are left out.
+    ///
+    /// # Errors
+    /// With an exit code; gradients may be in any state, weights and optimizer are as before.
+    fn gradients(&mut self, k: u64, skip: &BTreeSet<u64>, beat: &mut dyn Beat) -> Result<Option<Computed>>;
+
+    /// The optimizer's step with the gradients of [`Trainee::gradients`]; then no gradients.
+    fn apply(&mut self, lr: f64) -> Result<()>;
+
+    /// Forgets the gradients. The optimizer's own count of steps goes on, as if the update had been made.
+    fn discard(&mut self) -> Result<()>;
+
+    /// The loss on the evaluation samples (the first `limit`); `None` if there are none, or if it was abandoned.
+    fn evaluate(&mut self, epoch: f64, limit: Option<usize>, beat: &mut dyn Beat) -> Result<Option<EvalResults>>;
+
+    /// Lets the model write.
+    fn sample(&mut self, request: &SampleNow) -> Result<Vec<Sampled>>;
+
+    /// Writes weights and optimizer state into the folder of a checkpoint.
+    fn save(&mut self, to: &Path) -> Result<()>;
+
+    /// Puts weights and optimizer state of a checkpoint back.
+    fn load(&mut self, from: &Path) -> Result<()>;
+
+    /// Writes the finished adapter or model.
+    fn save_final(&mut self, to: &Path) -> Result<()>;
+
+    /// Bytes that [`Trainee::save`] will write, to a few percent.
+    fn checkpoint_bytes(&self) -> u64;
+
+    /// Memory held on the device (resident memory on a CPU), in bytes.
+    fn memory(&self) -> u64;
+}
