@@ -163,11 +163,10 @@ pub fn rotate(dir: &RunDir, limit: usize) -> io::Result<Vec<Checkpoint>> {
     complete.truncate(complete.len().saturating_sub(limit.max(1)));
     for checkpoint in &complete {
         let trash = dir.join(&format!(".trash-{PREFIX}{}", checkpoint.step));
-        if trash.exists() {
-            std::fs::remove_dir_all(&trash)?;
-        }
-        std::fs::rename(&checkpoint.path, &trash)?;
-        std::fs::remove_dir_all(&trash)?;
+        crate::fs::remove_dir_all(&trash)?;
+        crate::fs::rename(&checkpoint.path, &trash)?;
+        crate::fs::sync_dir(dir.path())?;
+        crate::fs::remove_dir_all(&trash)?;
     }
     Ok(complete)
 }
