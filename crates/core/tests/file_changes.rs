@@ -48,7 +48,7 @@ fn root() -> PathBuf {
 fn sources(under: &Path, found: &mut Vec<PathBuf>) {
     if under.is_dir() {
         std::fs::read_dir(under).unwrap().for_each(|entry| sources(&entry.unwrap().path(), found));
-    } else if under.extension().is_some_and(|ext| ext == "rs") && !under.ends_with("tests.rs") {
+    } else if under.is_file() && under.extension().is_some_and(|ext| ext == "rs") && !under.ends_with("tests.rs") {
         found.push(under.to_owned());
     }
 }
