@@ -6,7 +6,7 @@ use crate::train::data::tell_left_out;
 use crate::train::step::{MicroBatch, cross_entropy, target_tokens};
 use anyhow::Result;
 use lightbox_core::args::ScoreArgs;
-use lightbox_core::data::{OnBad, Dataset, prepare};
+use lightbox_core::data::{Dataset, OnBad, prepare};
 use lightbox_core::exit::{Because, Exit};
 use serde_json::json;
 use std::io::Write;

@@ -147,7 +147,14 @@ impl Order {
 
     /// File order, once through.
     pub fn in_file_order(samples: usize, batch_size: usize) -> Self {
-        let plan = StepPlan { samples, batch_size: batch_size.max(1), accumulation: 1, total_steps: 0, warmup_steps: 0, epochs: 1 };
+        let plan = StepPlan {
+            samples,
+            batch_size: batch_size.max(1),
+            accumulation: 1,
+            total_steps: 0,
+            warmup_steps: 0,
+            epochs: 1,
+        };
         Self { plan, seed: None, epochs: Mutex::default() }
     }
 

@@ -50,8 +50,7 @@ fn cost(host: &HostBatch, part: &Range<usize>) -> u64 {
 /// Estimates for choosing the largest micro-batch beforehand: padded tokens, and patches.
 pub fn size(samples: &[Prepared], rows: &[usize]) -> (u64, u64) {
     let longest = rows.iter().map(|r| samples[*r].encoded.input_ids.len()).max().unwrap_or(0);
-    let patches: i64 =
-        rows.iter().flat_map(|r| &samples[*r].encoded.grids).map(|g| g.iter().product::<i64>()).sum();
+    let patches: i64 = rows.iter().flat_map(|r| &samples[*r].encoded.grids).map(|g| g.iter().product::<i64>()).sum();
     ((rows.len() * longest) as u64, patches as u64)
 }
 

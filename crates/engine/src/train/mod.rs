@@ -128,12 +128,7 @@ fn run(
         Stage::Sft => None,
     };
     let facts = facts(&model, &optimizer, device);
-    let about = About {
-        settings: settings_of(profile),
-        world_size: 1,
-        app: APP.into(),
-        ..About::default()
-    };
+    let about = About { settings: settings_of(profile), world_size: 1, app: APP.into(), ..About::default() };
 
     // ---- the loop
     let budget = data::pixel_budget(profile);

@@ -56,7 +56,8 @@ impl Trainer<'_, '_> {
     /// Forward and backward of the largest micro-batches of the run, so that memory trouble shows in its first minute. The
     /// gradients are forgotten; nothing of what is trained depends on it.
     pub fn probe(&mut self, first: u64, beat: &mut dyn Beat) -> Result<()> {
-        let numbers = self.plan.micro_batch_numbers(first).start..self.plan.epochs.min(3) * self.plan.batches_per_epoch();
+        let numbers =
+            self.plan.micro_batch_numbers(first).start..self.plan.epochs.min(3) * self.plan.batches_per_epoch();
         let sizes = |i: &u64| memory::size(self.train.samples, &self.order.rows(*i));
         let longest = numbers.clone().max_by_key(|i| sizes(i).0);
         let widest = numbers.max_by_key(|i| sizes(i).1);
@@ -114,10 +115,9 @@ impl Trainer<'_, '_> {
                 let share = match self.profile.loss_weighting {
                     LossWeighting::Token => Share::SumOver { target_tokens: all_targets },
                     LossWeighting::MicroBatch if whole => Share::MeanOver { micro_batches: used },
-                    LossWeighting::MicroBatch => Share::PartOf {
-                        target_tokens: target_tokens(&host.batch).max(1),
-                        micro_batches: used,
-                    },
+                    LossWeighting::MicroBatch => {
+                        Share::PartOf { target_tokens: target_tokens(&host.batch).max(1), micro_batches: used }
+                    }
                 };
                 let place: &[u64] = if whole { &[k, micro as u64] } else { &[k, micro as u64, n as u64 + 1] };
                 let ctx = Ctx { dropout_seed: has_dropout.then(|| seed::at(self.profile.seed, "dropout", place)) };
@@ -250,7 +250,11 @@ impl Trainee for Trainer<'_, '_> {
         };
         let options = Options {
             max_new_tokens: request.max_new_tokens.unwrap_or(128),
-            ..commands::options_for(&Profile { do_sample: false, ..self.profile.clone() }, &self.model, self.train.tokenizer)
+            ..commands::options_for(
+                &Profile { do_sample: false, ..self.profile.clone() },
+                &self.model,
+                self.train.tokenizer,
+            )
         };
         let mut answers = Vec::new();
         for prompt in questions {
