@@ -148,7 +148,6 @@ fn can_be_resumed(root: &Path, acknowledged: usize) -> Result<(), String> {
 }
 
 #[test]
-#[ignore = "runs::checkpoints::commit is still to come"]
 fn an_acknowledged_checkpoint_of_a_run_survives_a_power_cut() {
     let protocol = |root: &Path| {
         for step in 2..=3 {
@@ -160,7 +159,6 @@ fn an_acknowledged_checkpoint_of_a_run_survives_a_power_cut() {
 }
 
 #[test]
-#[ignore = "runs::checkpoints::retain is still to come"]
 fn deleting_old_checkpoints_never_costs_the_newest() {
     let setup = |root: &Path| (1..=4).for_each(|step| save(&run(root), step));
     let protocol = |root: &Path| {
@@ -171,7 +169,6 @@ fn deleting_old_checkpoints_never_costs_the_newest() {
 }
 
 #[test]
-#[ignore = "runs::checkpoints::pin is still to come"]
 fn pins_are_old_or_new_after_a_power_cut() {
     let setup = |root: &Path| (1..=3).for_each(|step| save(&run(root), step));
     let protocol = |root: &Path| {

@@ -49,7 +49,11 @@ fn killing_the_holder_frees_the_lock_at_once_even_while_it_is_a_zombie() {
         std::thread::yield_now();
     }
     assert!(process(child.id()).is_some(), "nobody has waited for it: a zombie");
-    assert_eq!(liveness(&dir), Liveness::Dead);
+    // The first thread can be a zombie a moment before the last one has let go of the files.
+    while liveness(&dir) != Liveness::Dead {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
     assert_eq!(holder.signal(libc::SIGTERM), Err(format!("the worker (pid {}) has ended", child.id())));
     RunLock::acquire(&dir).unwrap();
     child.wait().unwrap();

@@ -1,57 +1,43 @@
 //! A file of lines that is only appended to.
+use crate::fs::{Appender, append_open};
 use serde::Deserialize;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 
 /// A file of lines that is only appended to.
 #[derive(Debug)]
 pub struct JsonLines {
-    file: File,
-    path: PathBuf,
-    /// Length up to the last complete line.
-    len: u64,
+    file: Appender,
 }
 
 impl JsonLines {
     /// Opens the file or makes it. A torn last line, left by a crash, is cut off.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let at = |e: io::Error| io::Error::new(e.kind(), format!("opening {}: {e}", path.display()));
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(at)?;
-        let len = complete_len(&mut file).map_err(at)?;
-        file.set_len(len).map_err(at)?;
-        Ok(Self { file, path: path.to_owned(), len })
+        let mut file = append_open(path)?;
+        let len = complete_len(file.file())
+            .map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))?;
+        if len < file.len() {
+            file.cut(len)?;
+        }
+        Ok(Self { file })
     }
 
-    /// Adds one line (without its newline). A line that could not be written whole (full disk) is taken back, so that
-    /// the next one does not grow together with its beginning.
+    /// Adds one line (without its newline), or nothing: a line that could not be written whole (full disk) is taken back,
+    /// so that the next one does not grow together with its beginning.
     pub fn append(&mut self, line: &str) -> io::Result<()> {
         debug_assert!(!line.contains('\n'));
-        let bytes = format!("{line}\n").into_bytes();
-        match self.file.write_all(&bytes) {
-            Ok(()) => {
-                self.len += bytes.len() as u64;
-                Ok(())
-            }
-            Err(e) => {
-                let undone = self
-                    .file
-                    .set_len(self.len)
-                    .err()
-                    .map_or(String::new(), |e| format!(" (and the line's beginning stays: {e})"));
-                Err(io::Error::new(e.kind(), format!("writing {}: {e}{undone}", self.path.display())))
-            }
-        }
+        self.file.append(format!("{line}\n").as_bytes())
     }
 
     /// Waits until what was written is on the disk.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data().map_err(|e| io::Error::new(e.kind(), format!("writing {}: {e}", self.path.display())))
+        self.file.sync()
     }
 }
 
 /// Length of a file up to and including its last newline.
-fn complete_len(file: &mut File) -> io::Result<u64> {
+fn complete_len(mut file: &File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let mut block = vec![0; 64 << 10];
     while end > 0 {
