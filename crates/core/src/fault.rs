@@ -10,10 +10,10 @@ use std::io;
 
 /// Comes by `point`. A word that the point itself must act on.
 pub fn at(_point: &str) -> Option<String> {
-    todo!()
+    None
 }
 
 /// Comes by a point where an operation can fail.
 pub fn io(_point: &str) -> io::Result<()> {
-    todo!()
+    Ok(())
 }

@@ -54,8 +54,8 @@ impl Write for OutFile {
 }
 
 /// `rename(2)`; not durable before [`sync_dir`] of the folder.
-pub fn rename(_from: &Path, _to: &Path) -> io::Result<()> {
-    todo!()
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
 }
 
 /// Removes a file; one that is not there is no error.
@@ -82,7 +82,7 @@ pub struct Space {
 }
 
 pub fn space(_dir: &Path) -> io::Result<Space> {
-    todo!()
+    Err(ErrorKind::Unsupported.into())
 }
 
 /// Really takes `bytes` in `dir` for a moment: quotas and thin file systems are found out, too.

@@ -42,6 +42,6 @@ impl Heartbeat {
     }
 }
 
-pub fn read(_dir: &RunDir) -> io::Result<Beat> {
-    todo!()
+pub fn read(dir: &RunDir) -> io::Result<Beat> {
+    Ok(serde_json::from_slice(&std::fs::read(dir.join(RunDir::HEARTBEAT))?)?)
 }

@@ -31,8 +31,8 @@ pub struct Parent {
 }
 
 impl RunInfo {
-    pub fn read(_dir: &RunDir) -> io::Result<Self> {
-        todo!()
+    pub fn read(dir: &RunDir) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&std::fs::read(dir.join(RunDir::INFO))?)?)
     }
 
     /// The file's, or a new one, which is written.

@@ -11,6 +11,7 @@
 
 pub mod checkpoints;
 pub mod commands;
+pub mod crash;
 pub mod drive;
 pub mod edits;
 pub mod heartbeat;
@@ -23,8 +24,10 @@ pub mod progress;
 pub mod queue;
 pub mod record;
 pub mod registry;
+pub mod report;
 pub mod results;
 pub mod rings;
+pub mod say;
 pub mod schedule;
 pub mod state;
 pub mod steps;
@@ -68,6 +71,8 @@ impl RunDir {
     pub const COMMANDS: &str = "commands";
     /// Settings changed while running ([`edits`]).
     pub const EDITS: &str = "edits.json";
+    /// One file for each internal fault ([`crash`]).
+    pub const CRASH: &str = "crash";
     /// What the model wrote when asked during training, a folder for each step.
     pub const SAMPLES: &str = "samples";
 
