@@ -18,7 +18,7 @@ use lightbox_core::runs::lock::{self, Liveness};
 use lightbox_core::runs::record::Event;
 use lightbox_core::runs::say::say;
 use lightbox_core::runs::state::{self, RunState};
-use lightbox_core::runs::{RunDir, log};
+use lightbox_core::runs::{RunDir, checkpoints, log};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -99,7 +99,10 @@ fn conclude(dir: &RunDir, mode: Mode, end: &End, restart: bool) {
 
 /// The worker ended without a last word: state, event and a line for people.
 fn write_the_truth(dir: &RunDir, mode: Mode, end: &End) -> std::io::Result<()> {
-    let before = RunState::read(dir).unwrap_or_default();
+    let mut before = RunState::read(dir).unwrap_or_default();
+    // It may have died between writing a checkpoint and saying so. Whoever goes on checks it in full.
+    let checkpoints = checkpoints::list(dir).unwrap_or_default();
+    before.checkpoint = checkpoints.iter().rev().find(|c| c.check_quick().is_ok()).map(|c| c.name());
     let (to, reason) = end.verdict(dir, &before, signals::told_to_end());
     if let Some(reason) = &reason {
         let hint = reason.hint.iter().fold(String::new(), |_, hint| format!("; {hint}"));
@@ -107,7 +110,8 @@ fn write_the_truth(dir: &RunDir, mode: Mode, end: &End) -> std::io::Result<()> {
     }
     let event = Event::State { from: before.state, to, reason: reason.clone(), step: before.step };
     log::append_event(dir, &event)?;
-    RunState::change(dir, |s| (s.state, s.reason, s.pid) = (to, reason, None)).map(drop)
+    RunState::change(dir, |s| (s.state, s.reason, s.pid, s.checkpoint) = (to, reason, None, before.checkpoint))
+        .map(drop)
 }
 
 /// Before another start: what the worker would do once more must not be done, such as emptying the folder.

@@ -36,17 +36,14 @@ const HUNG_UP: u8 = 128 + libc::SIGHUP as u8;
 ///
 /// # Errors
 /// As [`launch::spawn`].
-pub fn from_the_start(
-    dir: &RunDir,
-    name: &str,
-    started: impl FnOnce(&mut Child) -> Result<()>,
-) -> Result<ExitCode> {
+pub fn from_the_start(dir: &RunDir, name: &str, started: impl FnOnce(&mut Child) -> Result<()>) -> Result<ExitCode> {
     let log = LogLines::new_ones(dir);
     let mut supervisor = launch::spawn(dir)?;
     started(&mut supervisor)?;
     let mut screen = Screen::new();
     let run = dir.path().display();
-    screen.line(&format!("{name} trains in {run}, also without this terminal; `lightbox runs attach {run}` comes back"));
+    screen
+        .line(&format!("{name} trains in {run}, also without this terminal; `lightbox runs attach {run}` comes back"));
     Watch { dir, screen, log, end: End::of_own(supervisor), stopping: None }.run()
 }
 

@@ -43,7 +43,9 @@ impl End {
 
     /// What the worker could not write itself. `told_to_end`: somebody asked for it.
     pub fn verdict(&self, dir: &RunDir, last: &RunState, told_to_end: bool) -> (state::Status, Option<Reason>) {
-        let run = dir.path().display();
+        // Whoever reads this may be in another folder.
+        let run = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().into());
+        let run = run.display();
         let goes_on = match &last.checkpoint {
             Some(checkpoint) => format!("`lightbox runs resume {run}` goes on from {checkpoint}"),
             None => format!("there is no checkpoint yet; `lightbox runs resume {run}` starts it again"),
@@ -73,7 +75,8 @@ impl End {
                     last.step,
                     self.max_rss_bytes as f64 / (1u64 << 30) as f64
                 );
-                let hint = format!("lower preprocessing_num_workers or image_max_pixels, or give it more memory; {goes_on}");
+                let hint =
+                    format!("lower preprocessing_num_workers or image_max_pixels, or give it more memory; {goes_on}");
                 (state::Status::Crashed, reason("oom", text, &hint))
             }
             Status::Signal(signal) => {

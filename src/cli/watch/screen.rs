@@ -41,8 +41,9 @@ impl Screen {
 
     /// A question, at the end of which the answer is typed.
     pub fn ask(&mut self, text: &str) {
+        self.progress = false;
         // The terminal has shown ^C where the cursor was.
-        let wipe = if !self.draws { "" } else if std::mem::take(&mut self.progress) { "\r\x1b[K" } else { "\r\x1b[K" };
+        let wipe = if self.draws { "\r\x1b[K" } else { "" };
         self.write(&format!("{wipe}{text}"));
     }
 
