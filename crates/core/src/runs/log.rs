@@ -10,6 +10,7 @@ use super::record::{Event, Header, Line, Metric, VERSION};
 use super::tail::Tail;
 use super::{RunDir, now_ms};
 use crate::fault;
+use crate::safe_text::clean;
 pub use lines::JsonLines;
 use lines::Place;
 use serde::Serialize;
@@ -132,7 +133,7 @@ impl Drop for RunLog {
         const PATIENCE: Duration = Duration::from_secs(10);
         if let Err(e) = self.sync(PATIENCE) {
             // the process may well be ending without a terminal: nothing to do about an error here
-            let _ = writeln!(io::stderr(), "warning: the run's log is not complete: {e}");
+            let _ = writeln!(io::stderr(), "warning: the run's log is not complete: {}", clean(&e.to_string()));
         }
     }
 }

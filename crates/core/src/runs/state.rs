@@ -71,6 +71,13 @@ pub struct RunState {
     pub updated_ms: u64,
 }
 
+/// What every version of the file has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Version {
+    v: u32,
+}
+
 impl RunState {
     /// Reads the file.
     ///
@@ -79,14 +86,16 @@ impl RunState {
     pub fn read(dir: &RunDir) -> io::Result<Self> {
         let path = dir.join(RunDir::STATE);
         let at = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-        let state: Self = serde_json::from_slice(&std::fs::read(&path).map_err(at)?).map_err(|e| at(e.into()))?;
-        if state.v > super::record::VERSION {
+        let bytes = std::fs::read(&path).map_err(at)?;
+        // the version first: a newer file need not even have our types
+        let version: Version = serde_json::from_slice(&bytes).map_err(|e| at(e.into()))?;
+        if version.v > super::record::VERSION {
             return Err(at(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "written by a newer version of Lightbox; update to read it",
             )));
         }
-        Ok(state)
+        serde_json::from_slice(&bytes).map_err(|e| at(e.into()))
     }
 }
 

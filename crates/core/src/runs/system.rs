@@ -173,6 +173,7 @@ mod tests {
         }
         assert!(matches!(&lines[0].record, SystemRecord::Header(header) if header.attempt == 3));
         let SystemRecord::System(system) = &lines[1].record else { panic!("{:?}", lines[1]) };
+        eprintln!("{system:#?}");
         assert!(system.rss_bytes.is_some_and(|bytes| bytes > 1 << 20), "{system:?}");
         assert!(system.cpu_percent.is_some_and(|percent| percent >= 0.0), "{system:?}");
         assert!(system.gpus.iter().all(|gpu| !gpu.name.is_empty()), "{system:?}");

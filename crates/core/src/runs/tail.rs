@@ -232,9 +232,9 @@ mod tests {
         append(&log.path, line(3, 1));
         assert_eq!(seqs(&mut tail, 9), [3]);
         std::fs::write(&log.path, "").unwrap();
-        append(&log.path, line(4, 1)[..9].as_bytes());
+        append(&log.path, &line(4, 1).as_bytes()[..9]);
         assert!(seqs(&mut tail, 9).is_empty(), "cut");
-        append(&log.path, line(4, 1)[9..].as_bytes());
+        append(&log.path, &line(4, 1).as_bytes()[9..]);
         assert_eq!(seqs(&mut tail, 9), [4]);
     }
 

@@ -47,6 +47,7 @@ impl Resume {
 /// # Errors
 /// A named checkpoint that is not there or cannot be gone on from; a finished run without checkpoints.
 pub fn find(profile: &Profile, dir: &RunDir) -> Result<Option<Resume>> {
+    checkpoints::sweep(dir)?;
     if let Some(path) = &profile.resume_from_checkpoint {
         if !path.is_dir() {
             bail!("resume_from_checkpoint: {} is no folder", path.display());

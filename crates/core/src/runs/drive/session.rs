@@ -11,7 +11,7 @@ use super::super::rings::OwnOutput;
 use super::super::say::say;
 use super::super::state::{Reason, StateFile, Status};
 use super::super::system::SystemLog;
-use super::super::{RunDir, checkpoints, registry};
+use super::super::{RunDir, registry};
 use super::signals::{self, Wishes};
 use crate::exit::{Because, Exit};
 use crate::profile::Profile;
@@ -52,7 +52,6 @@ impl Session {
     }
 
     fn start(dir: &RunDir, profile: &Profile, lock: RunLock, header: Header) -> Result<Self> {
-        checkpoints::sweep(dir)?;
         RunInfo::ensure(dir, profile.run_name.as_deref())?;
         if let Err(e) = registry::remember(dir) {
             say(&format!("note: {e}; `lightbox runs list` will find this run only from its folder"));
