@@ -6,6 +6,21 @@
 //! `events.jsonl` and `metrics.jsonl` ([`log`], [`record`]) and `state.json` ([`state`]). Whatever is replaced is
 //! replaced atomically ([`crate::fs`]); logs are only appended to.
 //!
+//! How a run is known and steered from outside; nothing here needs the worker's help, and no secret lies in any of it:
+//!
+//! | file           | mode | written by                             | how                                                    |
+//! |----------------|------|----------------------------------------|--------------------------------------------------------|
+//! | `run.lock`     | 0644 | the worker ([`lock`])                  | never; held while the process lives                    |
+//! | `worker.json`  | 0644 | the worker, once an attempt ([`lock`]) | replaced                                               |
+//! | `heartbeat`    | 0644 | the worker, each second ([`heartbeat`])| 128 bytes in place, not synced                         |
+//! | `run.json`     | 0644 | anyone who may ([`info`])              | replaced, under a lock on `.run.json.lock`             |
+//! | `commands/`    | 0700 | the run's owner ([`commands`])         | a file a command, renamed in; removed by the worker    |
+//! | `edits.json`   | 0644 | the worker ([`edits`])                 | replaced                                               |
+//! | all others     | 0644 | the worker                             | replaced, or lines appended                            |
+//!
+//! Modes are before the umask, which may take more away; only `commands/` is closed on purpose, since whoever may write
+//! there steers the run.
+//!
 //! [`schedule`] and [`steps`] are the arithmetic of a run: how many updates, when, with which learning rate.
 //! Read [`steps`] first, then [`log`].
 
@@ -121,6 +136,24 @@ impl RunDir {
 /// `x` rounded to `digits` decimals, as Python's `round` does it (the decimal nearest to the exact binary value).
 pub(crate) fn round(x: f64, digits: usize) -> f64 {
     format!("{x:.digits$}").parse().unwrap_or(x)
+}
+
+/// A small JSON file of the run.
+///
+/// # Errors
+/// Names the file. `InvalidData`: it is damaged.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let naming = |kind, e: String| io::Error::new(kind, format!("reading {}: {e}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| naming(e.kind(), e.to_string()))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| naming(io::ErrorKind::InvalidData, crate::safe_text::clean_line(&format!("it is damaged: {e}"), 300)))
+}
+
+/// Replaces a small JSON file of the run.
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    crate::fs::write_atomic(path, &bytes)
 }
 
 /// Milliseconds since 1970, for display and logs only; durations are measured with `Instant`.
