@@ -37,6 +37,8 @@ pub struct Item {
     /// Relative paths of its profile start here.
     pub cwd: PathBuf,
     pub added_ms: u64,
+    /// How often it was started.
+    pub starts: u32,
     #[serde(flatten)]
     pub state: State,
 }
@@ -47,8 +49,6 @@ pub enum State {
     #[default]
     Waiting,
     Started {
-        /// How often it was started.
-        attempt: u32,
         at_ms: u64,
         /// Of the machine then: another one now means that it was restarted.
         boot_id: String,
@@ -60,6 +60,10 @@ pub enum State {
 }
 
 impl State {
+    fn started(here: &WorkerInfo) -> Self {
+        Self::Started { at_ms: now_ms(), boot_id: here.boot_id.clone() }
+    }
+
     pub fn has_ended(&self) -> bool {
         matches!(self, Self::Done | Self::Failed { .. })
     }
@@ -197,11 +201,14 @@ impl Queue {
     /// Puts a run at the end.
     ///
     /// # Errors
-    /// It waits or runs already.
+    /// It waits or runs already, or its folder cannot be written.
     pub fn add(&mut self, dir: &RunDir, slot: String) -> Result<Item> {
         let path = std::path::absolute(dir.path())?;
         if let Some(item) = self.items.iter().find(|item| item.dir == path && !item.state.has_ended()) {
             bail!("{} is in the queue already, as {}", path.display(), item.id);
+        }
+        if is_alive(&path) {
+            bail!("{} runs already", path.display());
         }
         self.items.retain(|item| item.dir != path);
         self.last += 1;
@@ -212,8 +219,10 @@ impl Queue {
             host: WorkerInfo::this(0).host,
             cwd: std::env::current_dir()?,
             added_ms: now_ms(),
+            starts: 0,
             state: State::Waiting,
         };
+        RunState::change(dir, |state| (state.state, state.reason) = (Status::Queued, None))?;
         self.items.push(item.clone());
         Ok(item)
     }
@@ -257,8 +266,12 @@ impl Queue {
         let busy = self.busy(others, here);
         let item =
             self.items.iter_mut().find(|i| i.state == State::Waiting && i.host == here.host && !busy.contains(&i.slot))?;
-        let attempt = RunState::read(&RunDir::at(&item.dir)).map_or(1, |_| 1 + starts(&item.dir));
-        item.state = State::Started { attempt, at_ms: now_ms(), boot_id: here.boot_id.clone() };
+        item.starts += 1;
+        item.state = State::started(here);
+        // What an earlier attempt left there would be taken for the end of this one. If it cannot be written, the start fails.
+        if let Ok(dir) = RunDir::open(&item.dir) {
+            let _ = RunState::change(&dir, |state| (state.state, state.reason) = (Status::Queued, None));
+        }
         Some(item.clone())
     }
 
@@ -310,9 +323,9 @@ impl Item {
             Err(e) => return failed(format!("its folder cannot be used: {e}")),
         };
         let (alive, state) = (is_alive(run.path()), RunState::read(&run).unwrap_or_default());
-        let State::Started { attempt, at_ms, boot_id } = &self.state else {
+        let State::Started { at_ms, boot_id } = &self.state else {
             return match state.state {
-                _ if alive => State::Started { attempt: 1, at_ms: now_ms(), boot_id: here.boot_id.clone() },
+                _ if alive => State::started(here),
                 Status::Finished => State::Done,
                 _ => State::Waiting,
             };
@@ -328,7 +341,7 @@ impl Item {
             _ if rebooted => State::Waiting,
             Status::Crashed => failed(reason()),
             _ if now_ms().saturating_sub(*at_ms) < PATIENCE_MS => self.state.clone(),
-            Status::Queued if *attempt < 3 => State::Waiting,
+            Status::Queued if self.starts < 3 => State::Waiting,
             _ => failed("its worker vanished, and nobody saw how".into()),
         }
     }
