@@ -145,8 +145,9 @@ pub(crate) fn round(x: f64, digits: usize) -> f64 {
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     let naming = |kind, e: String| io::Error::new(kind, format!("reading {}: {e}", path.display()));
     let bytes = std::fs::read(path).map_err(|e| naming(e.kind(), e.to_string()))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| naming(io::ErrorKind::InvalidData, crate::safe_text::clean_line(&format!("it is damaged: {e}"), 300)))
+    serde_json::from_slice(&bytes).map_err(|e| {
+        naming(io::ErrorKind::InvalidData, crate::safe_text::clean_line(&format!("it is damaged: {e}"), 300))
+    })
 }
 
 /// Replaces a small JSON file of the run.
