@@ -5,7 +5,7 @@ use crate::launch;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use lightbox_core::exit::{Because, Exit};
-use lightbox_core::fs::{self, OutFile};
+use lightbox_core::fs;
 use lightbox_core::profile::Profile;
 use lightbox_core::runs::checkpoints::{self, Checkpoint, Manifest};
 use lightbox_core::runs::info::{Parent, RunInfo};
@@ -151,8 +151,5 @@ fn share(from: &Path, to: &Path) -> Result<()> {
     if std::fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
-    let mut file = std::fs::File::open(from).with_context(|| from.display().to_string())?;
-    let mut copy = OutFile::create(to)?;
-    std::io::copy(&mut file, &mut copy).with_context(|| to.display().to_string())?;
-    Ok(copy.finish()?)
+    Ok(fs::copy(from, to)?)
 }

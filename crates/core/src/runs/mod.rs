@@ -95,8 +95,7 @@ impl RunDir {
     /// the usual umask): what lies in it is meant to be shared, and secrets never do.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        std::fs::create_dir_all(&path)
-            .map_err(|e| io::Error::new(e.kind(), format!("making the run folder {}: {e}", path.display())))?;
+        crate::fs::create_dir_all(&path)?;
         Ok(Self { path })
     }
 
