@@ -54,7 +54,7 @@ pub fn run(dir: &RunDir, mode: Mode) -> Result<ExitCode> {
             break end.code();
         }
     };
-    // Here the next run of the queue is started: lightbox_core::runs::queue::kick(…).
+    crate::cli::runs::kick();
     Ok(ExitCode::from(code))
 }
 

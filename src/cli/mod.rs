@@ -3,6 +3,7 @@
 
 mod data;
 mod progress;
+pub mod runs;
 mod table;
 pub mod train;
 mod watch;
@@ -31,6 +32,8 @@ enum Command {
     Data(data::DataArgs),
     /// Fine-tune a model as a profile says
     Train(train::TrainArgs),
+    /// Look at runs, steer them, compare them, queue them
+    Runs(runs::RunsArgs),
     /// Ask a model about pictures
     Chat(ChatArgs),
     /// Loss of every sample of a data set
@@ -51,7 +54,11 @@ pub fn main() -> ExitCode {
             Err(error) if exit::code(&error) == Exit::Failed => Err(error).because(Exit::Config),
             outcome => outcome.map(|exit| ExitCode::from(exit as u8)),
         },
-        Command::Train(args) => train::train(&args),
+        Command::Train(args) => {
+            runs::kick();
+            train::train(&args)
+        }
+        Command::Runs(args) => runs::run(args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
         Command::Supervise { run } => RunDir::open(run)

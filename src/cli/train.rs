@@ -45,7 +45,7 @@ pub struct TrainArgs {
 
 /// A training, until it ends or is left alone.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let (run, info) = prepare(args)?;
+    let (run, info) = prepare(args.profile.as_deref(), args.resume.as_deref(), &args.overrides)?;
     if args.accept_changes {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var(ACCEPT_CHANGES, "1") };
@@ -73,24 +73,25 @@ fn print(started: &Started, json: bool) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").context("printing the run")
 }
 
-/// The folder with all that a worker needs, and who the run is.
+/// The folder with all that a worker needs, and who the run is: a new run as `profile` says, or that in the folder
+/// `resume` again.
 ///
 /// # Errors
 /// The profile does not fit, another worker holds the run (nothing was touched then), or the folder cannot be written.
-fn prepare(args: &TrainArgs) -> Result<(RunDir, RunInfo)> {
-    let mut overrides = args.overrides.clone();
-    let path = match (&args.resume, &args.profile) {
+pub fn prepare(profile: Option<&Path>, resume: Option<&Path>, overrides: &[String]) -> Result<(RunDir, RunInfo)> {
+    let mut overrides = overrides.to_vec();
+    let path = match (resume, profile) {
         (Some(run), given) => {
             // With --resume the first word is an override, not a profile.
             overrides.splice(0..0, given.iter().map(|p| p.to_string_lossy().into_owned()));
             run.join(RunDir::PROFILE)
         }
-        (None, Some(profile)) => profile.clone(),
+        (None, Some(profile)) => profile.to_owned(),
         (None, None) => bail!("no profile"),
     };
     let mut profile = Profile::load(&path, &overrides).because(Exit::Config)?;
-    if let Some(run) = &args.resume {
-        profile.output_dir = run.clone();
+    if let Some(run) = resume {
+        profile.output_dir = run.to_owned();
         profile.overwrite_output_dir = false;
     }
     if !profile.do_train && !matches!(profile.origin("do_train"), Origin::Default) {
@@ -98,7 +99,7 @@ fn prepare(args: &TrainArgs) -> Result<(RunDir, RunInfo)> {
     }
     let run = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
     let _claim = launch::claim(&run)?;
-    let source = args.resume.is_none().then_some(path.as_path());
+    let source = resume.is_none().then_some(path.as_path());
     let write = || {
         write_profile(&run, &profile, source)?;
         Ok::<_, anyhow::Error>(RunInfo::ensure(&run, profile.run_name.as_deref())?)

@@ -28,7 +28,7 @@ const POINTS: [&str; 14] = [
     "retain.delete",
     "fs.rename",
     "fs.write",
-    "fs.fsync",
+    "fs.sync",
     "log.line",
 ];
 

@@ -29,7 +29,7 @@ fn in_phase(phase: &str) -> (Rig, Worker) {
             let rig = rig.env("LIGHTBOX_FAKE_STEP_MS", 50);
             let mut worker = rig.start();
             rig.wait_for_step(&mut worker, 1);
-            send(&rig.dir, &Command::EvaluateNow(EvaluateNow::default()), "test").unwrap();
+            send(&rig.dir, Command::EvaluateNow(EvaluateNow::default()), "test").unwrap();
             rig.wait_for(&mut worker, "evaluating", |e| matches!(e, Event::Phase { phase: Phase::Evaluating, .. }));
             (rig, worker)
         }
@@ -37,14 +37,14 @@ fn in_phase(phase: &str) -> (Rig, Worker) {
             let rig = rig.env("LIGHTBOX_FAKE_BYTES", 8 << 20);
             let mut worker = rig.start();
             rig.wait_for_step(&mut worker, 1);
-            send(&rig.dir, &Command::CheckpointNow(CheckpointNow::default()), "test").unwrap();
+            send(&rig.dir, Command::CheckpointNow(CheckpointNow::default()), "test").unwrap();
             rig.wait_for(&mut worker, "saving", |e| matches!(e, Event::CheckpointBegin { .. }));
             (rig, worker)
         }
         "paused" => {
             let mut worker = rig.start();
             rig.wait_for_step(&mut worker, 1);
-            send(&rig.dir, &Command::Pause, "test").unwrap();
+            send(&rig.dir, Command::Pause, "test").unwrap();
             rig.wait_for(&mut worker, "paused", |e| matches!(e, Event::State { to: Status::Paused, .. }));
             (rig, worker)
         }
@@ -54,7 +54,7 @@ fn in_phase(phase: &str) -> (Rig, Worker) {
 
 #[track_caller]
 fn lives(rig: &Rig, worker: &mut Worker, how: &str) {
-    let id = send(&rig.dir, &Command::Ping, "test").unwrap();
+    let id = send(&rig.dir, Command::Ping, "test").unwrap();
     rig.wait_for(worker, how, |e| matches!(e, Event::CommandAck { id: acked, status: Ack::Applied, .. } if *acked == id));
 }
 
@@ -167,8 +167,9 @@ fn r11_of_two_workers_on_one_run_exactly_one_wins() {
 /// The id's final answer.
 #[track_caller]
 fn answer(rig: &Rig, worker: &mut Worker, command: Command) -> (Ack, Option<String>) {
-    let id = send(&rig.dir, &command, "test").unwrap();
-    rig.wait_for(worker, &format!("an answer to {command:?}"), |e| {
+    let what = format!("an answer to {command:?}");
+    let id = send(&rig.dir, command, "test").unwrap();
+    rig.wait_for(worker, &what, |e| {
         matches!(e, Event::CommandAck { id: acked, status: Ack::Applied | Ack::Rejected, .. } if *acked == id)
     });
     rig.events()

@@ -235,10 +235,10 @@ mod tests {
             scales in prop::collection::vec((0u64..30, 0u32..9), 0..12), asked in prop::collection::vec(0u64..40, 1..40)
         ) {
             let (_folder, dir) = run();
-            let mut edits = Edits::default();
-            for (step, x) in scales {
-                edits.add(&dir, step, Edit::LrScale(x.into()), "").unwrap();
-            }
+            let at = |(step, x): (u64, u32)| At { step, edit: Edit::LrScale(x.into()), by: String::new(), t: 0 };
+            let edits = Edits { list: scales.into_iter().map(at).collect() };
+            let file = File { v: VERSION, edits: edits.list.clone() };
+            std::fs::write(dir.join(RunDir::EDITS), serde_json::to_vec(&file).unwrap()).unwrap();
             let straight: Vec<f64> = (0..40).map(|k| edits.lr_scale_at(k)).collect();
             let resumed = Edits::load(&dir).unwrap();
             for k in asked {

@@ -188,7 +188,10 @@ mod tests {
     fn the_file_always_has_one_record_of_128_bytes_and_the_newest_figures() {
         let (_folder, dir) = run();
         let (tick, ticked) = mpsc::channel();
-        let heart = Heartbeat::start(&dir, Box::new(move || drop(tick.send(())))).unwrap();
+        let call = move || {
+            let _ = tick.send(());
+        };
+        let heart = Heartbeat::start(&dir, Box::new(call)).unwrap();
         assert_eq!(read(&dir).unwrap().phase, Phase::LoadingModel, "the first beat does not wait for a second");
         heart.progress(41, 3, Phase::Evaluating);
         ticked.recv_timeout(Duration::from_secs(20)).expect("a beat each second");

@@ -22,8 +22,8 @@ pub struct RunLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another worker has the run.
-    #[error("{}", held(.0.as_ref()))]
-    Held(Option<WorkerInfo>),
+    #[error("{}", held(.0.as_deref()))]
+    Held(Option<Box<WorkerInfo>>),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -89,7 +89,7 @@ impl RunLock {
             Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 // until the new holder has written worker.json, the one of the attempt before lies there
                 let holder = WorkerInfo::read(dir).ok().filter(|w| w.is_elsewhere().is_some() || w.runs());
-                Err(LockError::Held(holder))
+                Err(LockError::Held(holder.map(Box::new)))
             }
             Err(e) if has_no_locks(&e) => {
                 let what = format!(
@@ -108,7 +108,7 @@ pub fn liveness(dir: &RunDir) -> Liveness {
     let path = dir.join(RunDir::LOCK);
     let asked = File::open(&path).and_then(|file| fcntl(&file, libc::F_OFD_GETLK));
     match asked {
-        Ok(kind) if kind == libc::F_UNLCK as i32 => Liveness::Dead,
+        Ok(kind) if kind == libc::F_UNLCK => Liveness::Dead,
         Ok(_) => Liveness::Alive,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Liveness::Dead,
         Err(e) => Liveness::Unknown(format!("{}: {e}", path.display())),

@@ -1,7 +1,7 @@
 //! Our own logs: `events.jsonl` (what happened) and `metrics.jsonl` (one line per update). Only appended to; a reader
 //! takes complete lines and skips, but counts, what it cannot read. What the lines hold is in [`super::record`].
 //!
-//! A training step never waits for a log: lines go through a bounded queue to a thread of their own ([`writer`]). Where
+//! A training step never waits for a log: lines go through a bounded queue to a thread of their own (`writer.rs`). Where
 //! the disk cannot keep up, or takes nothing, lines are left out and counted, and a `dropped` event says how many.
 mod lines;
 mod writer;

@@ -95,8 +95,7 @@ impl RunDir {
     /// the usual umask): what lies in it is meant to be shared, and secrets never do.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        std::fs::create_dir_all(&path)
-            .map_err(|e| io::Error::new(e.kind(), format!("making the run folder {}: {e}", path.display())))?;
+        crate::fs::create_dir_all(&path)?;
         Ok(Self { path })
     }
 
@@ -145,8 +144,9 @@ pub(crate) fn round(x: f64, digits: usize) -> f64 {
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     let naming = |kind, e: String| io::Error::new(kind, format!("reading {}: {e}", path.display()));
     let bytes = std::fs::read(path).map_err(|e| naming(e.kind(), e.to_string()))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| naming(io::ErrorKind::InvalidData, crate::safe_text::clean_line(&format!("it is damaged: {e}"), 300)))
+    serde_json::from_slice(&bytes).map_err(|e| {
+        naming(io::ErrorKind::InvalidData, crate::safe_text::clean_line(&format!("it is damaged: {e}"), 300))
+    })
 }
 
 /// Replaces a small JSON file of the run.

@@ -193,7 +193,7 @@ pub enum Event {
     },
     /// Records that a slow disk made the worker leave out.
     Dropped {
-        /// `metric`, `system` or `event`.
+        /// `metric` or `event`.
         class: String,
         count: u64,
     },

@@ -1,7 +1,7 @@
 //! A run as a reader sees it: what the files say, and what follows from the lock. Reading never changes a run.
 //!
 //! A worker that was killed cannot write that it is dead, so `crashed` is derived, each time anew: the written state wants
-//! a worker, and nobody holds the lock ([`health`]). No state waits for a person to correct it.
+//! a worker, and nobody holds the lock (`health.rs`). No state waits for a person to correct it.
 mod health;
 
 use super::heartbeat::{self, Beat};

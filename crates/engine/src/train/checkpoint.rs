@@ -152,7 +152,7 @@ fn copy_model_files(profile: &Profile, to: &Path) -> Result<()> {
     for name in MODEL_FILES {
         let source = from.join(name);
         if source.exists() {
-            std::fs::copy(&source, to.join(name)).with_context(|| format!("copying {}", source.display()))?;
+            lightbox_core::fs::copy(&source, &to.join(name))?;
         }
     }
     Ok(())

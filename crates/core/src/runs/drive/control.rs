@@ -2,7 +2,7 @@
 
 use super::super::commands::{CheckpointNow, Command, EvaluateNow, Inbox, SampleNow, Stop, StopWhen};
 use super::super::edits::Edits;
-use super::super::record::Ack;
+use super::super::record::{Ack, Event};
 use super::super::report::Report;
 use super::super::RunDir;
 use super::Session;
@@ -38,6 +38,8 @@ pub struct Control<'s> {
     pub edits: Edits,
     /// `edits` has grown since the loop looked.
     pub edited: bool,
+    /// No command can be done any more.
+    over: bool,
 }
 
 impl<'s> Control<'s> {
@@ -58,6 +60,7 @@ impl<'s> Control<'s> {
             kill: None,
             edits,
             edited: false,
+            over: false,
         }
     }
 
@@ -77,7 +80,7 @@ impl<'s> Control<'s> {
         let received = guard(&self.session.inbox).poll();
         for received in received {
             let (id, cmd) = (received.id.clone(), received.name().to_owned());
-            let outcome = received.command.and_then(|command| self.take(&id, command, next, &received.by));
+            let outcome = received.command.and_then(|command| self.take(&id, command, next, &received.by, report));
             match outcome {
                 Ok(Ack::Applied) => self.done(&id, &cmd, report),
                 Ok(_) => report.ack(&id, &cmd, Ack::Accepted, None),
@@ -87,13 +90,16 @@ impl<'s> Control<'s> {
     }
 
     /// Puts a command where the loop finds it; what can be done at once is.
-    fn take(&mut self, id: &str, command: Command, next: u64, by: &str) -> Result<Ack, String> {
+    fn take(&mut self, id: &str, command: Command, next: u64, by: &str, report: &mut Report) -> Result<Ack, String> {
         let id = id.to_owned();
         match command {
+            _ if self.over => return Err("the run is over".into()),
             Command::Ping => return Ok(Ack::Applied),
             Command::Set(edit) => {
-                self.edits.add(&self.dir, next, edit, by).map_err(|e| e.to_string())?;
+                self.edits.add(&self.dir, next, edit.clone(), by).map_err(|e| e.to_string())?;
                 self.edited = true;
+                let (key, value) = edit.words();
+                report.event(&Event::Setting { key, value, step: next, by: by.to_owned() });
                 return Ok(Ack::Applied);
             }
             Command::Pause if self.paused.is_some() => return Ok(Ack::Applied),
@@ -130,6 +136,7 @@ impl<'s> Control<'s> {
     /// Nothing more will be done: everything that waits, and everything in the box, is told so.
     pub fn refuse_the_rest(&mut self, why: &str, report: &mut Report) {
         self.looked = None;
+        self.over = true;
         self.look(u64::MAX, report);
         let mut rest: Vec<(String, &str)> = Vec::new();
         rest.extend(self.stop.take().map(|a| (a.id, "stop")));

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 /// The course from one update to the next change.
 #[derive(Debug, Clone)]
 pub struct Course {
+    /// Index of the update it was made for.
+    from: u64,
     pub profile: Profile,
     pub plan: StepPlan,
     pub skip: BTreeSet<u64>,
@@ -45,7 +47,12 @@ impl Course {
             plan.warmup_steps,
             profile.lr_scheduler_kwargs.as_ref(),
         )?;
-        Ok(Self { skip: edits.skip_at(k), lr_scale: edits.lr_scale_at(k), profile, plan, schedule })
+        Ok(Self { from: k, skip: edits.skip_at(k), lr_scale: edits.lr_scale_at(k), profile, plan, schedule })
+    }
+
+    /// Another change begins to hold at update `k`: one of an earlier attempt, whose part of the run is repeated.
+    pub fn ends_at(&self, k: u64, edits: &Edits) -> bool {
+        self.from != k && edits.list.iter().any(|at| at.step == k)
     }
 
     pub fn lr(&self, k: u64) -> f64 {

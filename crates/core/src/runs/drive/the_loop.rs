@@ -117,7 +117,8 @@ impl Loop<'_, '_> {
                 }
                 if due.save {
                     let last = self.done >= self.course.plan.total_steps;
-                    self.save(if last { SaveReason::Final } else { SaveReason::Auto }, None)?;
+                    // One that was not written was told of; the run goes on.
+                    let _ = self.save(if last { SaveReason::Final } else { SaveReason::Auto }, None)?;
                 }
             }
         }
@@ -216,15 +217,12 @@ impl Loop<'_, '_> {
         let mut waiting = false;
         loop {
             self.control.look(self.done, self.report);
-            if std::mem::take(&mut self.control.edited) {
+            if std::mem::take(&mut self.control.edited) || self.course.ends_at(self.done, &self.control.edits)
+            {
                 self.course = Course::at(self.done, self.profile, &self.plan, &self.control.edits)
                     .map_err(anyhow::Error::msg)
                     .because(Exit::Config)?;
                 self.report.course(&self.course.profile, &self.course.plan);
-                for at in self.control.edits.since(self.done) {
-                    let (key, value) = at.edit.words();
-                    self.report.event(&Event::Setting { key, value, step: at.step, by: at.by.clone() });
-                }
             }
             if self.control.kill.take().is_some_and(|id| {
                 self.control.done(&id, "kill", self.report);
@@ -274,7 +272,7 @@ impl Loop<'_, '_> {
 
     fn do_what_was_asked(&mut self) -> Result<()> {
         if self.session.wishes.take_checkpoint() {
-            self.save(SaveReason::User, None)?;
+            let _ = self.save(SaveReason::User, None)?;
         }
         while let Some(Asked { id, what }) = self.control.checkpoints.pop_front() {
             let outcome = self.checkpoint_now(what)?;
