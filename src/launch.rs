@@ -6,6 +6,7 @@
 //! is on.
 
 use crate::cli::worker;
+use crate::supervise::{self, Mode};
 use anyhow::{Context, Result, anyhow};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::runs::RunDir;
@@ -17,7 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// A run whose worker has its lock.
@@ -97,12 +98,12 @@ pub fn spawn(dir: &RunDir) -> Result<Child> {
     let log = open_log(dir).with_context(|| path.display().to_string()).because(Exit::Disk)?;
     let program = std::env::current_exe().context("cannot find this program's own file").because(Exit::CannotStart)?;
     let mut command = match way {
-        Way::Setsid => Command::new(program),
         Way::SystemdRun => {
             let mut command = Command::new("systemd-run");
             command.args(["--user", "--scope", "--quiet", "--"]).arg(program);
             command
         }
+        Way::Setsid | Way::Foreground => Command::new(program),
     };
     command.args(["__supervise", "--"]).arg(dir.path());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -111,6 +112,17 @@ pub fn spawn(dir: &RunDir) -> Result<Child> {
     // From here on the lock is the worker's.
     drop(claim);
     command.spawn().context("cannot start the supervisor").because(Exit::CannotStart)
+}
+
+/// Runs a run that is ready in this terminal, until it ends.
+///
+/// # Errors
+/// The run is held by another worker, or its folder cannot be written.
+pub fn in_foreground(dir: &RunDir) -> Result<ExitCode> {
+    let claim = claim(dir)?;
+    mark_as_starting(dir, Way::Foreground).with_context(|| dir.path().display().to_string()).because(Exit::Disk)?;
+    drop(claim);
+    supervise::run(dir, Mode::Foreground)
 }
 
 /// What a reader sees until the worker speaks for itself. What is known of earlier attempts stays.
@@ -165,6 +177,8 @@ fn leave_the_terminal() -> io::Result<()> {
 enum Way {
     Setsid,
     SystemdRun,
+    /// It is not: it belongs to its terminal.
+    Foreground,
 }
 
 impl Way {
@@ -173,6 +187,7 @@ impl Way {
         match self {
             Self::Setsid => "setsid",
             Self::SystemdRun => "systemd-run",
+            Self::Foreground => "foreground",
         }
     }
 

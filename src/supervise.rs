@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use end::{End, Status};
 use lightbox_core::exit::Exit;
 use lightbox_core::profile::Profile;
+use lightbox_core::runs::drive::resume::ACCEPT_CHANGES;
 use lightbox_core::runs::lock::{self, Liveness};
 use lightbox_core::runs::record::Event;
 use lightbox_core::runs::say::say;
@@ -54,6 +55,9 @@ pub fn run(dir: &RunDir, mode: Mode) -> Result<ExitCode> {
             break end.code();
         }
     };
+    // What was allowed for this run is not allowed for the next one of the queue.
+    // SAFETY: this process has one thread.
+    unsafe { std::env::remove_var(ACCEPT_CHANGES) };
     crate::cli::runs::kick();
     Ok(ExitCode::from(code))
 }
@@ -103,8 +107,12 @@ fn write_the_truth(dir: &RunDir, mode: Mode, end: &End) -> std::io::Result<()> {
     // It may have died between writing a checkpoint and saying so. Whoever goes on checks it in full.
     let checkpoints = checkpoints::list(dir).unwrap_or_default();
     before.checkpoint = checkpoints.iter().rev().find(|c| c.check_quick().is_ok()).map(|c| c.name());
-    let (to, reason) = end.verdict(dir, &before, signals::told_to_end());
-    if let Some(reason) = &reason {
+    // In the foreground its last words went to the terminal.
+    let last_words = (mode == Mode::Detached).then(|| end::last_words(dir)).flatten();
+    let (to, reason) = end.verdict(dir, &before, last_words, signals::told_to_end());
+    if let Some(reason) = &reason
+        && !end.has_spoken()
+    {
         let hint = reason.hint.iter().fold(String::new(), |_, hint| format!("; {hint}"));
         tell(dir, mode, &format!("error: {}{hint}", reason.text));
     }

@@ -3,7 +3,6 @@
 
 use super::watch;
 use crate::launch::{self, Started};
-use crate::supervise::{self, Mode};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lightbox_core::exit::{Because, Exit};
@@ -51,7 +50,7 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
         unsafe { std::env::set_var(ACCEPT_CHANGES, "1") };
     }
     if args.foreground {
-        return supervise::run(&run, Mode::Foreground);
+        return launch::in_foreground(&run);
     }
     if args.detach {
         let started = launch::start_detached(&run)?;

@@ -13,7 +13,7 @@ use keys::{Answer, Keys};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::commands::{self, Command, Stop};
-use lightbox_core::runs::lock::Liveness;
+use lightbox_core::runs::lock::{self, Liveness};
 use lightbox_core::runs::progress::is_progress_line;
 use lightbox_core::runs::record::Event;
 use lightbox_core::runs::state::Status;
@@ -177,14 +177,15 @@ impl End {
     fn code(&mut self, dir: &RunDir) -> Option<u8> {
         const LINES: usize = 4096;
         match self {
-            Self::Own(supervisor) => match supervisor.try_wait() {
-                Ok(status) => status.map(worker::exit_code),
-                // Somebody else has waited for it: the files know.
-                Err(_) => {
+            Self::Own(supervisor) => {
+                let status = supervisor.try_wait().ok()??;
+                if status.code().is_none() && lock::liveness(dir) == Liveness::Alive {
+                    // Somebody killed the supervisor; the worker goes on, and only the files say how it ends.
                     *self = Self::of_another(dir);
-                    None
+                    return None;
                 }
-            },
+                Some(worker::exit_code(status))
+            }
             Self::Files { events, exited, since } => {
                 loop {
                     let lines = events.poll(LINES).unwrap_or_default();

@@ -41,8 +41,19 @@ impl End {
         }
     }
 
-    /// What the worker could not write itself. `told_to_end`: somebody asked for it.
-    pub fn verdict(&self, dir: &RunDir, last: &RunState, told_to_end: bool) -> (state::Status, Option<Reason>) {
+    /// The worker has ended by itself, and said why as far as it knew.
+    pub fn has_spoken(&self) -> bool {
+        matches!(self.status, Status::Code(code) if !matches!(code, 126 | 127))
+    }
+
+    /// What the worker could not write itself. `last_words`: its own, if it had any; `told_to_end`: somebody asked for it.
+    pub fn verdict(
+        &self,
+        dir: &RunDir,
+        last: &RunState,
+        last_words: Option<String>,
+        told_to_end: bool,
+    ) -> (state::Status, Option<Reason>) {
         // Whoever reads this may be in another folder.
         let run = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().into());
         let run = run.display();
@@ -61,8 +72,8 @@ impl End {
             Status::Code(code) if *code == Exit::Stopped as i32 => (state::Status::Stopped, None),
             Status::Code(code) => {
                 let exit = Exit::from_code(self.code());
-                let text = last_error(dir).unwrap_or_else(|| format!("the worker ended with exit code {code}"));
-                (state::Status::Failed, reason(kind(exit), text, &format!("{} says more", RunDir::WORKER_LOG)))
+                let text = last_words.unwrap_or_else(|| format!("the worker ended with exit code {code}"));
+                (state::Status::Failed, reason(kind(exit), text, ""))
             }
             Status::Signal(libc::SIGINT | libc::SIGTERM) if told_to_end => {
                 let text = "ended by a signal before the worker could write a checkpoint".to_owned();
@@ -124,8 +135,8 @@ pub fn wait(pid: i32, ended: fn()) -> (Status, u64) {
     }
 }
 
-/// The worker's own last words: before its logs are open it can only print them.
-fn last_error(dir: &RunDir) -> Option<String> {
+/// The error that the worker has printed last: before its logs are open it cannot write it elsewhere.
+pub fn last_words(dir: &RunDir) -> Option<String> {
     const TAIL: u64 = 8 << 10;
     let mut file = std::fs::File::open(dir.join(RunDir::WORKER_LOG)).ok()?;
     let len = file.metadata().ok()?.len();
@@ -148,7 +159,7 @@ mod tests {
         std::fs::write(dir.join(RunDir::WORKER_LOG), "error: an old one\nnote\nerror: no such model\n").unwrap();
         let end = End { status, oom_kill, max_rss_bytes: 3 << 30, runtime: Duration::ZERO };
         let last = RunState { step: 7, checkpoint: Some("checkpoint-5".into()), ..RunState::default() };
-        end.verdict(&dir, &last, told)
+        end.verdict(&dir, &last, last_words(&dir), told)
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const FOR_EVER: u64 = 1_000_000;
 const QUESTION: &str = "[c]ontinue watching: ";
@@ -98,6 +99,18 @@ fn a_watcher_whose_worker_is_killed_ends_with_the_signal_and_its_name() {
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(137));
     assert!(String::from_utf8_lossy(&out.stderr).contains("killed at step"));
+}
+
+#[test]
+fn a_killed_supervisor_ends_neither_worker_nor_watcher() {
+    let rig = Rig::new(FOR_EVER);
+    let mut child = rig.train(&[]).stderr(Stdio::null()).spawn().unwrap();
+    until("an update", || (rig.steps() > 0).then_some(()));
+    kill(rig.worker().supervisor.unwrap(), libc::SIGKILL);
+    rig.goes_on();
+    assert!(child.try_wait().unwrap().is_none());
+    kill(rig.worker().pid, libc::SIGTERM);
+    assert_eq!(wait(&mut child), Some(3), "stopped, as the files say");
 }
 
 #[test]
@@ -283,6 +296,46 @@ fn a_run_starts_from_the_oddest_places() {
         command.envs(train.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command
     });
+}
+
+#[test]
+fn an_attached_watcher_shows_at_once_where_the_run_stands_and_ends_as_it_ends() {
+    let rig = Rig::new(FOR_EVER);
+    rig.detach();
+    until("a checkpoint", || rig.state()["checkpoint"].as_str().map(drop));
+    let began = Instant::now();
+    let (mut terminal, mut child) = Terminal::start(rig.attach());
+    terminal.wait_for("· running · step ");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    terminal.wait_for("% ");
+    // A second one, and its end, are no business of the first.
+    let (mut other, mut second) = Terminal::start(rig.attach());
+    other.wait_for("% ");
+    kill(second.id(), libc::SIGTERM);
+    assert_eq!(wait(&mut second), Some(143));
+    rig.goes_on();
+    kill(rig.worker().pid, libc::SIGKILL);
+    terminal.wait_for("killed at step");
+    assert_eq!(wait(&mut child), Some(137));
+    // And afterwards.
+    let out = rig.attach().output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(137), "{err}");
+    assert!(err.contains("· crashed · step ") && err.contains("signal 9"), "{err}");
+}
+
+#[test]
+fn an_attached_watcher_can_stop_the_run() {
+    let rig = Rig::new(FOR_EVER);
+    rig.detach();
+    rig.goes_on();
+    let (mut terminal, mut child) = Terminal::start(rig.attach());
+    terminal.wait_for("% ");
+    terminal.type_in("\x03");
+    terminal.wait_for(QUESTION);
+    terminal.type_in("s\n");
+    terminal.wait_for("is saved");
+    assert_eq!(wait(&mut child), Some(3));
 }
 
 #[test]

@@ -59,11 +59,24 @@ impl Rig {
 
     /// `lightbox train PROFILE …`
     pub fn train(&self, args: &[&str]) -> Command {
+        let mut command = self.lightbox();
+        command.arg("train").arg(self.profile()).args(args);
+        command
+    }
+
+    /// `lightbox runs attach RUN`
+    pub fn attach(&self) -> Command {
+        let mut command = self.lightbox();
+        command.args(["runs", "attach"]).arg(self.dir.path());
+        command
+    }
+
+    fn lightbox(&self) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_lightbox"));
         let engine = program.with_file_name("lightbox-fake-engine");
         assert!(engine.exists(), "{} is missing: run `make build`, then this test again", engine.display());
         let mut command = Command::new(program);
-        command.arg("train").arg(self.profile()).args(args).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         command.env("LIGHTBOX_ENGINE", engine).env("LIGHTBOX_STATE", self.temp.path().join("state"));
         command.env("LIGHTBOX_FAKE_STEP_MS", "2").env("TERM", "xterm");
         command.env_remove("LIGHTBOX_FAULTS").env_remove("LIGHTBOX_SUPERVISOR");
