@@ -178,13 +178,18 @@ impl End {
         const LINES: usize = 4096;
         match self {
             Self::Own(supervisor) => {
-                let status = supervisor.try_wait().ok()??;
-                if status.code().is_none() && lock::liveness(dir) == Liveness::Alive {
-                    // Somebody killed the supervisor; the worker goes on, and only the files say how it ends.
-                    *self = Self::of_another(dir);
-                    return None;
+                let status = supervisor.try_wait().transpose()?;
+                match status {
+                    // Somebody killed the supervisor; the worker goes on, and only the files say how it ends. So they do
+                    // where the system does not tell (SIGCHLD is ignored).
+                    Ok(status) if status.code().is_some() || lock::liveness(dir) != Liveness::Alive => {
+                        Some(worker::exit_code(status))
+                    }
+                    _ => {
+                        *self = Self::of_another(dir);
+                        None
+                    }
                 }
-                Some(worker::exit_code(status))
             }
             Self::Files { events, exited, since } => {
                 loop {

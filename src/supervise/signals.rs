@@ -11,7 +11,8 @@ static PENDING: AtomicI32 = AtomicI32::new(0);
 static END: AtomicBool = AtomicBool::new(false);
 
 /// TERM, INT, USR1 and USR2 go on to the worker, HUP is ignored. In the foreground the terminal sends INT to both, so it
-/// is ignored here, and HUP (the terminal is gone) goes on as TERM: stop with a checkpoint.
+/// is ignored here, and HUP (the terminal is gone) goes on as TERM: stop with a checkpoint. CHLD may be ignored by
+/// inheritance, and then nobody would learn how the worker ends.
 pub fn install(mode: Mode) {
     let pass = pass as extern "C" fn(libc::c_int) as libc::sighandler_t;
     let ignore = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
@@ -19,8 +20,14 @@ pub fn install(mode: Mode) {
         Mode::Detached => (pass, libc::SIG_IGN),
         Mode::Foreground => (ignore, pass),
     };
-    let handlers =
-        [(libc::SIGTERM, pass), (libc::SIGUSR1, pass), (libc::SIGUSR2, pass), (libc::SIGINT, int), (libc::SIGHUP, hup)];
+    let handlers = [
+        (libc::SIGTERM, pass),
+        (libc::SIGUSR1, pass),
+        (libc::SIGUSR2, pass),
+        (libc::SIGINT, int),
+        (libc::SIGHUP, hup),
+        (libc::SIGCHLD, libc::SIG_DFL),
+    ];
     for (signal, handler) in handlers {
         // SAFETY: the handlers only use atomics and kill(2), which are async-signal-safe.
         unsafe { libc::signal(signal, handler) };

@@ -280,10 +280,12 @@ fn a_run_starts_from_the_oddest_places() {
     odd("stdin closed", &|rig| in_child(rig.train(&[]), || _ = unsafe { libc::close(0) }));
     odd("umask 000", &|rig| in_child(rig.train(&[]), || _ = unsafe { libc::umask(0) }));
     odd("umask 077", &|rig| in_child(rig.train(&[]), || _ = unsafe { libc::umask(0o077) }));
-    odd("HUP ignored, INT ignored", &|rig| {
-        in_child(rig.train(&[]), || unsafe {
-            libc::signal(libc::SIGHUP, libc::SIG_IGN);
-            libc::signal(libc::SIGINT, libc::SIG_IGN);
+    odd("signals ignored", &|rig| {
+        in_child(rig.train(&[]), || {
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGCHLD] {
+                // SAFETY: a plain system call.
+                unsafe { libc::signal(signal, libc::SIG_IGN) };
+            }
         })
     });
     odd("the folder is deleted", &|rig| {
