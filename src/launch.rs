@@ -109,6 +109,8 @@ pub fn spawn(dir: &RunDir) -> Result<Child> {
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // SAFETY: only system calls between fork and exec, no memory is allocated.
     unsafe { command.pre_exec(leave_the_terminal) };
+    // SAFETY: a plain system call. Whoever ignores CHLD never learns how its children end, and passes that on.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     // From here on the lock is the worker's.
     drop(claim);
     command.spawn().context("cannot start the supervisor").because(Exit::CannotStart)

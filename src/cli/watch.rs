@@ -13,7 +13,7 @@ use keys::{Answer, Keys};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::commands::{self, Command, Stop};
-use lightbox_core::runs::lock::{self, Liveness};
+use lightbox_core::runs::lock::Liveness;
 use lightbox_core::runs::progress::is_progress_line;
 use lightbox_core::runs::record::Event;
 use lightbox_core::runs::state::Status;
@@ -179,17 +179,12 @@ impl End {
         match self {
             Self::Own(supervisor) => {
                 let status = supervisor.try_wait().transpose()?;
-                match status {
-                    // Somebody killed the supervisor; the worker goes on, and only the files say how it ends. So they do
-                    // where the system does not tell (SIGCHLD is ignored).
-                    Ok(status) if status.code().is_some() || lock::liveness(dir) != Liveness::Alive => {
-                        Some(worker::exit_code(status))
-                    }
-                    _ => {
-                        *self = Self::of_another(dir);
-                        None
-                    }
+                let code = status.as_ref().ok().filter(|status| status.code().is_some()).map(|s| worker::exit_code(*s));
+                if code.is_none() {
+                    // Somebody killed the supervisor; the worker goes on, and only the files say how it ends.
+                    *self = Self::of_another(dir);
                 }
+                code
             }
             Self::Files { events, exited, since } => {
                 loop {

@@ -86,7 +86,8 @@ impl End {
                     last.step,
                     self.max_rss_bytes as f64 / (1u64 << 30) as f64
                 );
-                let hint = format!("give it more memory, or lower image_max_pixels or dataloader_num_workers; {goes_on}");
+                let hint =
+                    format!("give it more memory, or lower image_max_pixels or dataloader_num_workers; {goes_on}");
                 (state::Status::Crashed, reason("oom", text, &hint))
             }
             Status::Signal(signal) => {

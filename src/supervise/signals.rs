@@ -12,7 +12,7 @@ static END: AtomicBool = AtomicBool::new(false);
 
 /// TERM, INT, USR1 and USR2 go on to the worker, HUP is ignored. In the foreground the terminal sends INT to both, so it
 /// is ignored here, and HUP (the terminal is gone) goes on as TERM: stop with a checkpoint. CHLD may be ignored by
-/// inheritance, and then nobody would learn how the worker ends.
+/// inheritance, and then nobody learns how the worker ends.
 pub fn install(mode: Mode) {
     let pass = pass as extern "C" fn(libc::c_int) as libc::sighandler_t;
     let ignore = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
