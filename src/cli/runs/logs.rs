@@ -129,16 +129,16 @@ impl RawLines {
     }
 
     fn read(&mut self, lines: &mut Vec<String>) -> io::Result<()> {
-        if let Some(file) = &self.open {
-            self.rest(&file.try_clone()?, lines)?;
-            let now = std::fs::metadata(&self.path).ok();
-            let same = file_id(&file.metadata()?);
-            if now.as_ref().is_none_or(|now| file_id(now) == same && now.len() >= self.offset) {
+        let first = self.open.is_none();
+        if let Some(file) = self.open.take() {
+            self.rest(&file, lines)?;
+            let (was, now) = (file.metadata()?, std::fs::metadata(&self.path).ok());
+            if now.is_none_or(|now| file_id(&now) == file_id(&was) && now.len() >= self.offset) {
+                self.open = Some(file);
                 return Ok(());
             }
         }
         // Never seen, rotated, or cut.
-        let first = self.open.is_none();
         let file = match File::open(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
