@@ -3,7 +3,6 @@
 
 use anyhow::{Context, Result};
 use lightbox_core::exit::{Because, Exit};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::atomic::{AtomicI32, Ordering};

@@ -101,7 +101,12 @@ fn sentence<T: DeserializeOwned>(line: &str, words: fn(&T) -> Option<String>) ->
 }
 
 /// The last `n` records of a log that say something. A log that cannot be read has none.
-pub fn last_record<T: DeserializeOwned>(dir: &RunDir, name: &str, n: usize, words: fn(&T) -> Option<String>) -> Vec<String> {
+pub fn last_record<T: DeserializeOwned>(
+    dir: &RunDir,
+    name: &str,
+    n: usize,
+    words: fn(&T) -> Option<String>,
+) -> Vec<String> {
     let lines = Tail::<T>::last(dir.join(name), 64 << 10).and_then(|mut tail| tail.poll(usize::MAX));
     let said: Vec<String> = lines.unwrap_or_default().iter().filter_map(|line| words(&line.record)).collect();
     said[said.len().saturating_sub(n)..].to_vec()
