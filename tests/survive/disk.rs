@@ -100,7 +100,9 @@ fn r6_a_full_disk_refuses_hopeless_runs_keeps_old_checkpoints_and_waits_at_the_e
         }
     }
     assert!(refused > 0 && finished > 0, "{refused} refused, {finished} finished");
-    println!("R6, a full disk: {steps} sizes, {refused} refused at the start, {finished} finished, {waited} of them waited for room");
+    println!(
+        "R6, a full disk: {steps} sizes, {refused} refused at the start, {finished} finished, {waited} of them waited for room"
+    );
 }
 
 #[test]
@@ -122,10 +124,22 @@ fn r6_a_disk_that_fills_in_mid_run_costs_checkpoints_but_not_the_run() {
     assert_eq!(checkpoints::newest_complete(&rig.dir).unwrap().0.map(|c| c.step >= 50), Some(true));
     drop(file);
     std::fs::remove_file(&filler).unwrap();
-    let failed = rig.events().iter().filter_map(|e| if let Event::CheckpointFailed { step, .. } = e { Some(*step) } else { None }).max();
-    rig.wait_for(&mut worker, "one after that", |e| matches!(e, Event::CheckpointSaved { step, .. } if Some(*step) > failed));
+    let failed = rig
+        .events()
+        .iter()
+        .filter_map(|e| if let Event::CheckpointFailed { step, .. } = e { Some(*step) } else { None })
+        .max();
+    rig.wait_for(
+        &mut worker,
+        "one after that",
+        |e| matches!(e, Event::CheckpointSaved { step, .. } if Some(*step) > failed),
+    );
     assert_eq!(worker.wait().code(), Some(0), "{}", rig.log_text());
-    assert!(rig.log_text().contains("Training goes on") && rig.log_text().contains("checkpoint-"), "{}", rig.log_text());
+    assert!(
+        rig.log_text().contains("Training goes on") && rig.log_text().contains("checkpoint-"),
+        "{}",
+        rig.log_text()
+    );
 }
 
 #[test]

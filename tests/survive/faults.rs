@@ -50,7 +50,10 @@ fn dies_at_every_point(engine: Engine, times: &[u64]) {
         }
     }
     assert!(deaths >= POINTS.len() * times.len() * 3 / 4, "only {deaths} deaths: are the points still passed?");
-    println!("R3, death at a named point, {engine:?} engine: {deaths} deaths at {} points, all resumed exactly", POINTS.len());
+    println!(
+        "R3, death at a named point, {engine:?} engine: {deaths} deaths at {} points, all resumed exactly",
+        POINTS.len()
+    );
 }
 
 #[test]
@@ -95,7 +98,9 @@ fn fails_at_every_operation(engine: Engine, stride: usize) {
         n += stride;
         assert!(n < 20_000, "the operations do not end");
     }
-    println!("R5, the n-th operation fails, {engine:?} engine: n up to {n}, {went_on} runs went on, {ended} ended and were resumed");
+    println!(
+        "R5, the n-th operation fails, {engine:?} engine: n up to {n}, {went_on} runs went on, {ended} ended and were resumed"
+    );
 }
 
 /// The fault struck: `LIGHTBOX_FAULTS` says so on stderr.
@@ -120,7 +125,8 @@ fn warnings(rig: &Rig, wanted: &str) -> usize {
 #[test]
 fn r18_updates_that_are_not_finite_are_left_out_and_too_many_in_a_row_end_the_run() {
     for engine in [Engine::Fake, Engine::Real] {
-        for (point, value) in [("step.loss", "nan"), ("step.loss", "inf"), ("step.grad", "nan"), ("step.grad", "-inf")] {
+        for (point, value) in [("step.loss", "nan"), ("step.loss", "inf"), ("step.grad", "nan"), ("step.grad", "-inf")]
+        {
             let rig = Rig::new(engine, EXTRA);
             let status = rig.start_with(&format!("{point}#5={value};{point}#6={value}")).wait();
             assert_eq!(status.code(), Some(0), "two in a row are allowed\n{}", rig.log_text());
@@ -214,7 +220,11 @@ fn changed_settings_are_named_and_changed_models_or_data_refused() {
     std::fs::write(&profile, &other).unwrap();
     // (naming it as a setting is a decision; the identity alone is not)
     assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
-    let changed: Vec<String> = rig.events().into_iter().filter_map(|e| if let Event::Changed { key, .. } = e { Some(key) } else { None }).collect();
+    let changed: Vec<String> = rig
+        .events()
+        .into_iter()
+        .filter_map(|e| if let Event::Changed { key, .. } = e { Some(key) } else { None })
+        .collect();
     assert!(changed.iter().any(|key| key == "model_name_or_path"), "{changed:?}");
 
     let rig = Rig::new(Engine::Fake, EXTRA);
@@ -223,9 +233,10 @@ fn changed_settings_are_named_and_changed_models_or_data_refused() {
     let text = std::fs::read_to_string(&profile).unwrap().replace("learning_rate: 1.0e-3", "learning_rate: 2.0e-3");
     std::fs::write(&profile, text).unwrap();
     assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
-    let named = rig.events().into_iter().any(|e| {
-        matches!(e, Event::Changed { what, key, .. } if what == "settings" && key == "learning_rate")
-    });
+    let named = rig
+        .events()
+        .into_iter()
+        .any(|e| matches!(e, Event::Changed { what, key, .. } if what == "settings" && key == "learning_rate"));
     assert!(named && rig.log_text().contains("learning_rate"), "{}", rig.log_text());
     assert!(!rig.events().iter().any(|e| matches!(e, Event::ResumeVerified { .. })), "nothing to compare with");
 }
@@ -238,7 +249,10 @@ fn a_bad_sample_in_mid_run_is_left_out_and_counted_or_ends_the_run_as_chosen() {
         copy(&golden, temp.path());
         let rig = Rig::new(
             Engine::Real,
-            &format!("dataset_dir: {}\non_bad_sample: {policy}\nmax_steps: 12\nlogging_steps: 1", temp.path().display()),
+            &format!(
+                "dataset_dir: {}\non_bad_sample: {policy}\nmax_steps: 12\nlogging_steps: 1",
+                temp.path().display()
+            ),
         );
         let mut worker = rig.start_with("step.loss#2=sleep:1500");
         rig.wait_for(&mut worker, "training", |e| matches!(e, Event::State { to: Status::Running, .. }));
@@ -307,7 +321,8 @@ fn r27_the_losses_of_fifty_updates_are_the_recorded_ones() {
 
 fn cpu_name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|x| x.1.trim().to_owned()));
+    let name =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|x| x.1.trim().to_owned()));
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 

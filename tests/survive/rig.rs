@@ -88,7 +88,8 @@ impl Rig {
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.engine.program());
         command.arg("train").arg(self.dir.path());
-        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.dir.join(RunDir::WORKER_LOG)).unwrap();
+        let log =
+            std::fs::OpenOptions::new().append(true).create(true).open(self.dir.join(RunDir::WORKER_LOG)).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.env("LIGHTBOX_STATE", self.dir.path().with_file_name("state"));
         command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "PASSIVE");

@@ -55,7 +55,11 @@ fn in_phase(phase: &str) -> (Rig, Worker) {
 #[track_caller]
 fn lives(rig: &Rig, worker: &mut Worker, how: &str) {
     let id = send(&rig.dir, Command::Ping, "test").unwrap();
-    rig.wait_for(worker, how, |e| matches!(e, Event::CommandAck { id: acked, status: Ack::Applied, .. } if *acked == id));
+    rig.wait_for(
+        worker,
+        how,
+        |e| matches!(e, Event::CommandAck { id: acked, status: Ack::Applied, .. } if *acked == id),
+    );
 }
 
 #[test]
@@ -169,9 +173,11 @@ fn r11_of_two_workers_on_one_run_exactly_one_wins() {
 fn answer(rig: &Rig, worker: &mut Worker, command: Command) -> (Ack, Option<String>) {
     let what = format!("an answer to {command:?}");
     let id = send(&rig.dir, command, "test").unwrap();
-    rig.wait_for(worker, &what, |e| {
-        matches!(e, Event::CommandAck { id: acked, status: Ack::Applied | Ack::Rejected, .. } if *acked == id)
-    });
+    rig.wait_for(
+        worker,
+        &what,
+        |e| matches!(e, Event::CommandAck { id: acked, status: Ack::Applied | Ack::Rejected, .. } if *acked == id),
+    );
     rig.events()
         .into_iter()
         .rev()
@@ -197,7 +203,10 @@ fn commands_are_answered_and_done() {
     let pinned = CheckpointNow { pin: true, label: Some("before lunch".into()) };
     assert_eq!(answer(&rig, w, Command::CheckpointNow(pinned)).0, Ack::Applied);
     let paused_at = rig.state().checkpoint.unwrap();
-    assert_eq!(checkpoints::pins(&rig.dir).unwrap().values().cloned().collect::<Vec<_>>(), [Some("before lunch".into())]);
+    assert_eq!(
+        checkpoints::pins(&rig.dir).unwrap().values().cloned().collect::<Vec<_>>(),
+        [Some("before lunch".into())]
+    );
     assert_eq!(answer(&rig, w, Command::EvaluateNow(EvaluateNow { limit: Some(3) })).0, Ack::Applied);
     let ask = SampleNow { prompt: Some("What is it?".into()), ..SampleNow::default() };
     assert_eq!(answer(&rig, w, Command::SampleNow(ask)).0, Ack::Applied);
@@ -207,7 +216,11 @@ fn commands_are_answered_and_done() {
     assert_eq!(answer(&rig, w, Command::Set(Edit::LrScale(0.5))).0, Ack::Applied);
     assert_eq!(answer(&rig, w, Command::Set(Edit::LrScale(f64::NAN))).0, Ack::Rejected);
     assert_eq!(answer(&rig, w, Command::Set(Edit::SaveSteps(50))).0, Ack::Applied);
-    rig.wait_for(w, "a save by the new interval", |e| matches!(e, Event::CheckpointSaved { step, .. } if step % 50 == 0));
+    rig.wait_for(
+        w,
+        "a save by the new interval",
+        |e| matches!(e, Event::CheckpointSaved { step, .. } if step % 50 == 0),
+    );
     assert_eq!(answer(&rig, w, Command::Stop(Stop { when: StopWhen::AfterStep, checkpoint: true })).0, Ack::Applied);
     assert_eq!(w.wait().code(), Some(3));
     let step = rig.state().step;

@@ -73,7 +73,10 @@ fn r9_a_hundred_readers_coming_and_going_do_not_slow_the_worker() {
 #[test]
 fn r9_output_without_end_is_kept_in_a_ring() {
     // Each update says a kilobyte: a fault that is told.
-    let rig = Rig::new(Engine::Fake, "max_steps: 1000000\nsave_steps: 1000000\nlogging_steps: 1\nmax_nonfinite_steps: 1000000");
+    let rig = Rig::new(
+        Engine::Fake,
+        "max_steps: 1000000\nsave_steps: 1000000\nlogging_steps: 1\nmax_nonfinite_steps: 1000000",
+    );
     let mut worker = rig.start_with("step.loss#*=nan");
     let limit = rings::MAX_BYTES * (rings::OLDER as u64 + 2);
     let first = rig.dir.path().join(format!("{}.1", RunDir::WORKER_LOG));

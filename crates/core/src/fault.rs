@@ -206,9 +206,8 @@ impl Action {
             }
             Some(("error", wanted)) => {
                 let found = ERRORS.iter().find(|(name, _)| *name == wanted);
-                let &(name, errno) = found.ok_or_else(|| {
-                    format!("the errors are {}", ERRORS.map(|(name, _)| name).join(", "))
-                })?;
+                let &(name, errno) =
+                    found.ok_or_else(|| format!("the errors are {}", ERRORS.map(|(name, _)| name).join(", ")))?;
                 Self::Left(Left::Error(name, errno))
             }
             _ => return Err(format!("{text:?} is not an action")),

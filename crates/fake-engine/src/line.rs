@@ -96,7 +96,9 @@ impl Trainee for Line {
                     let detail = format!("{} samples did not fit.", range.len());
                     beat.trouble(Trouble::Split { micro: micro as u64, parts: 2, detail });
                 }
-                Some("device") => return Err(anyhow!("CUDA error: the device is lost (injected)")).because(Exit::Device),
+                Some("device") => {
+                    return Err(anyhow!("CUDA error: the device is lost (injected)")).because(Exit::Device);
+                }
                 _ => {}
             }
             let mut rows = self.rows(position.epoch, range);
@@ -169,7 +171,8 @@ impl Trainee for Line {
             None => (0..request.n.max(1)).map(|i| format!("What is at point {i}?")).collect(),
         };
         let text = format!("A line of slope {:.4}.", self.w.first().copied().unwrap_or_default());
-        let answer = |prompt| Sampled { prompt, images: request.images.clone(), text: text.clone(), tokens: 6, dt_ms: 1 };
+        let answer =
+            |prompt| Sampled { prompt, images: request.images.clone(), text: text.clone(), tokens: 6, dt_ms: 1 };
         Ok(prompts.into_iter().map(answer).collect())
     }
 

@@ -63,7 +63,10 @@ fn prove(name: &str, setup: impl FnOnce(&Path), protocol: impl FnOnce(&Path), ch
 }
 
 fn changes(steps: &[Step]) -> impl Iterator<Item = (usize, &Change)> {
-    steps.iter().enumerate().filter_map(|(i, step)| if let Step::Change(change) = step { Some((i, change)) } else { None })
+    steps
+        .iter()
+        .enumerate()
+        .filter_map(|(i, step)| if let Step::Change(change) = step { Some((i, change)) } else { None })
 }
 
 /// A fate for each change: all combinations if there are at most `most`, else those where one change differs from all
@@ -89,7 +92,8 @@ fn combinations(done: &[Step], most: usize) -> Vec<Vec<Fate>> {
             lists.extend(fates.iter().map(|&fate| with(other, i, fate)));
         }
     }
-    let chosen = |n: usize| fates.iter().enumerate().map(move |(i, fates)| fates[digest(&(n, i)) as usize % fates.len()]);
+    let chosen =
+        |n: usize| fates.iter().enumerate().map(move |(i, fates)| fates[digest(&(n, i)) as usize % fates.len()]);
     lists.extend((lists.len()..most).map(|n| chosen(n).collect()));
     lists
 }

@@ -104,6 +104,8 @@ pub fn differences(before: &About, now: &About) -> Vec<Difference> {
         }
     }
     compare("data", "training samples", Some(&before.data), Some(&now.data));
+    let processes = |about: &About| about.world_size.max(1).to_string();
+    compare("settings", "processes", Some(&processes(before)), Some(&processes(now)));
     compare("program", "version", Some(&before.app), Some(&now.app));
     found
 }

@@ -2,10 +2,11 @@
 //! of the parent, everything read back and compared. Until the rename nobody can take it for a checkpoint; after it
 //! nothing of it is missing, whatever happens to the process or the machine.
 
+use super::super::record::VERSION;
+use super::super::say::say;
+use super::super::{RunDir, now_ms};
 use super::manifest::{self, Manifest};
 use super::{About, Checkpoint, LATEST, PREFIX, QUARANTINE};
-use super::super::record::VERSION;
-use super::super::{RunDir, now_ms};
 use crate::{fault, fs};
 use anyhow::{Context, Result, anyhow};
 use std::io;
@@ -13,7 +14,10 @@ use std::path::{Path, PathBuf};
 
 /// Prefixes of what an interrupted save or deletion leaves.
 const PARTIAL: &str = ".partial-";
-pub(super) const TRASH: &str = ".trash-";
+/// A checkpoint that is being replaced by one of the same step.
+const REPLACED: &str = ".replaced-";
+/// One that is being deleted.
+const DELETED: &str = ".deleted-";
 
 /// Writes `checkpoint-N` for `about.step`: `write` fills a folder of another name, which then becomes it. Returns bytes.
 ///
@@ -47,30 +51,36 @@ fn put(dir: &RunDir, about: About, partial: &Path, write: impl FnOnce(&Path) -> 
 
     fault::io("checkpoint.rename")?;
     // A folder of this name: an attempt that was resumed from an older checkpoint has come here again, or damage.
-    let old = dir.join(&format!("{TRASH}{name}"));
+    let old = dir.join(&format!("{REPLACED}{name}"));
     let replaced = path.exists();
     if replaced {
         fs::remove_dir_all(&old)?;
         fs::rename(&path, &old)?;
     }
-    fs::rename(partial, &path)?;
-    fault::io("checkpoint.parent")?;
-    fs::sync_dir(dir.path())?;
-
-    fault::io("checkpoint.verify")?;
-    if let Err(damage) = (Checkpoint { step: manifest.about.step, path: path.clone() }).check() {
-        fs::remove_dir_all(&path)?;
+    if let Err(error) = put_in_place(dir, partial, &path, manifest.about.step) {
+        // As if nothing had been tried. A kill in here is set right by `sweep`.
+        let _ = fs::remove_dir_all(&path);
         if replaced {
             fs::rename(&old, &path)?;
         }
-        return Err(anyhow!("what was written does not read back: {damage}"));
+        return Err(error);
     }
     // From here on it counts; nothing below may take it back.
     fault::io("checkpoint.latest").and_then(|()| tell_latest(dir, &name)).unwrap_or_else(|e| {
-        super::super::say::say(&format!("warning: {LATEST}: {e}; the checkpoint itself is whole"));
+        say(&format!("warning: {LATEST}: {e}; the checkpoint itself is whole"));
     });
     let _ = fs::remove_dir_all(&old);
     Ok(bytes)
+}
+
+/// Gives the finished folder its name, waits for the disk and reads everything back.
+fn put_in_place(dir: &RunDir, partial: &Path, path: &Path, step: u64) -> Result<()> {
+    fs::rename(partial, path)?;
+    fault::io("checkpoint.parent")?;
+    fs::sync_dir(dir.path())?;
+    fault::io("checkpoint.verify")?;
+    let written = Checkpoint { step, path: path.to_owned() };
+    written.check().map_err(|damage| anyhow!("what was written does not read back: {damage}"))
 }
 
 /// `LATEST`: the name, and the hash of the manifest.
@@ -88,19 +98,12 @@ pub fn sweep(dir: &RunDir) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if let Some(checkpoint) = name.strip_prefix(TRASH).filter(|rest| rest.starts_with(PREFIX)) {
-            let place = dir.join(checkpoint);
-            let step = checkpoint[PREFIX.len()..].parse().unwrap_or(0);
-            let replaced = Checkpoint { step, path: entry.path() };
-            // A deletion begins with the manifest, so what still checks was not being deleted.
-            if !place.exists() && replaced.check().is_ok() {
-                fs::rename(&entry.path(), &place)?;
-                continue;
-            }
-        } else if !name.starts_with(&format!("{PARTIAL}{PREFIX}")) {
-            continue;
+        let of = |prefix: &str| name.strip_prefix(prefix).filter(|rest| rest.starts_with(PREFIX));
+        match of(REPLACED) {
+            Some(checkpoint) if !dir.join(checkpoint).exists() => fs::rename(&entry.path(), &dir.join(checkpoint))?,
+            None if of(PARTIAL).or(of(DELETED)).is_none() => {}
+            _ => fs::remove_dir_all(&entry.path())?,
         }
-        fs::remove_dir_all(&entry.path())?;
     }
     Ok(())
 }
@@ -122,17 +125,16 @@ pub fn quarantine(dir: &RunDir, checkpoint: &Checkpoint) -> io::Result<PathBuf> 
     Ok(place)
 }
 
-/// Kept for [`super::retention`]: the first error of a deletion names the folder.
+/// Deletes a checkpoint: first its name goes, so that a kill leaves nothing that could be taken for one.
 pub(super) fn delete(dir: &RunDir, checkpoint: &Checkpoint) -> Result<()> {
-    let trash = dir.join(&format!("{TRASH}{}", checkpoint.name()));
+    let deleted = dir.join(&format!("{DELETED}{}", checkpoint.name()));
     let delete = || -> io::Result<()> {
-        fs::remove_dir_all(&trash)?;
+        fs::remove_dir_all(&deleted)?;
         fault::io("retain.rename")?;
-        fs::rename(&checkpoint.path, &trash)?;
+        fs::rename(&checkpoint.path, &deleted)?;
+        fs::sync_dir(dir.path())?;
         fault::io("retain.delete")?;
-        // First what makes it a checkpoint: a kill from here on leaves nothing that could be taken for one.
-        fs::remove_file(&trash.join(Manifest::FILE))?;
-        fs::remove_dir_all(&trash)
+        fs::remove_dir_all(&deleted)
     };
     delete().with_context(|| format!("removing {}", checkpoint.path.display()))
 }

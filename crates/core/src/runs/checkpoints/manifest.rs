@@ -1,7 +1,7 @@
 //! `manifest.json`: the commit record of a checkpoint.
 
-use super::About;
 use super::super::record::VERSION;
+use super::About;
 use crate::fs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,21 +29,22 @@ pub struct FileRecord {
 impl Manifest {
     pub const FILE: &str = "manifest.json";
 
-    pub fn is_of_this_version(&self) -> bool {
-        self.v <= VERSION
-    }
-
     /// Every file is there, as long as it was, and with `hashes` of the same content. Other files may lie beside them.
-    pub(super) fn fits(&self, folder: &Path, hashes: bool) -> Result<(), String> {
+    pub(super) fn fits(&self, folder: &Path, hashes: bool) -> Result<(), Unfit> {
         for (name, record) in &self.files {
             let path = folder.join(name);
-            let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+            let damaged = |what: &str| Unfit { damaged: true, why: format!("{}: {what}", path.display()) };
+            // A disk that stumbles, or too many open files, says nothing about what is on the disk.
+            let unread = |e: io::Error| Unfit {
+                damaged: e.kind() == io::ErrorKind::NotFound,
+                why: format!("{}: {e}", path.display()),
+            };
             if Path::new(name).components().count() != 1 || name.starts_with('.') {
-                return Err(at(&"its manifest names a file outside its folder"));
+                return Err(damaged("its manifest names a file outside its folder"));
             }
-            let found = std::fs::symlink_metadata(&path).map_err(|e| at(&e))?;
+            let found = std::fs::symlink_metadata(&path).map_err(unread)?;
             if !found.is_file() {
-                return Err(at(&"is no plain file"));
+                return Err(damaged("is no plain file"));
             }
             if found.len() != record.bytes {
                 let (kind, by) = if found.len() < record.bytes {
@@ -51,31 +52,50 @@ impl Manifest {
                 } else {
                     ("longer", found.len() - record.bytes)
                 };
-                return Err(at(&format!("{by} bytes {kind} than its manifest says")));
+                return Err(damaged(&format!("{by} bytes {kind} than its manifest says")));
             }
-            if hashes && hash(&path).map_err(|e| at(&e))? != record.blake3 {
-                return Err(at(&"its content is not what its manifest says: it was changed or is damaged"));
+            if hashes && hash(&path).map_err(unread)? != record.blake3 {
+                return Err(damaged("its content is not what its manifest says: it was changed or is damaged"));
             }
         }
         if self.files.is_empty() {
-            return Err(format!("{}: its manifest names no files", folder.display()));
+            return Err(Unfit { damaged: true, why: format!("{}: its manifest names no files", folder.display()) });
         }
         Ok(())
     }
 }
 
+/// Why a checkpoint cannot be used.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    /// It will not get better: not a disk that stumbled, not a newer version's.
+    pub damaged: bool,
+    pub why: String,
+}
+
 /// A folder's manifest; `None` if it has none.
 ///
 /// # Errors
-/// It is there but cannot be read, or is no manifest.
+/// It is there but cannot be read, is of a newer version, or is no manifest.
 pub fn manifest(folder: &Path) -> io::Result<Option<Manifest>> {
+    read(folder).map_err(|unfit| io::Error::new(io::ErrorKind::InvalidData, unfit.why))
+}
+
+pub(super) fn read(folder: &Path) -> Result<Option<Manifest>, Unfit> {
     let path = folder.join(Manifest::FILE);
-    let at = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", Manifest::FILE));
-    match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| at(e.into())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(at(e)),
+    let unfit =
+        |damaged: bool, why: &dyn std::fmt::Display| Unfit { damaged, why: format!("{}: {why}", path.display()) };
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unfit(false, &e)),
+    };
+    // The version comes first: a newer manifest may have another shape.
+    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| unfit(true, &e))?;
+    if json["v"].as_u64().is_some_and(|v| v > u64::from(VERSION)) {
+        return Err(unfit(false, &"written by a newer version of Lightbox; update to use it"));
     }
+    serde_json::from_value(json).map(Some).map_err(|e| unfit(true, &e))
 }
 
 /// What is in the folder now, from the disk.

@@ -19,6 +19,7 @@ pub use retention::{Keep, pin, pins, retain};
 
 use super::RunDir;
 use super::trainer_state::TrainerState;
+use manifest::Unfit;
 use std::io;
 use std::path::PathBuf;
 
@@ -47,39 +48,42 @@ impl Checkpoint {
 
     /// Why this checkpoint cannot be resumed from, naming file and damage; `Ok` if it can. Reads and hashes every file.
     pub fn check(&self) -> Result<(), String> {
-        self.look(true)
+        self.look(true).map_err(|unfit| unfit.why)
     }
 
     /// As [`Checkpoint::check`], but files are only measured, not read: for lists.
     pub fn check_quick(&self) -> Result<(), String> {
-        self.look(false)
+        self.look(false).map_err(|unfit| unfit.why)
     }
 
-    /// It has a manifest of ours that its files do not fit.
+    /// It has a manifest of ours that its files do not fit, and never will.
     pub fn is_damaged(&self) -> bool {
-        match manifest(&self.path) {
-            Ok(None) => false,
-            Ok(Some(manifest)) => manifest.is_of_this_version() && self.check().is_err(),
-            Err(_) => true,
-        }
+        self.path.join(Manifest::FILE).exists() && self.look(true).is_err_and(|unfit| unfit.damaged)
     }
 
-    fn look(&self, hashes: bool) -> Result<(), String> {
-        let at = |e: &dyn std::fmt::Display| format!("{}: {e}", self.path.display());
-        let Some(manifest) = manifest(&self.path).map_err(|e| at(&e))? else {
-            let state = TrainerState::read(&self.path.join(RunDir::TRAINER_STATE)).map_err(|e| e.to_string())?;
-            if state.global_step != self.step {
-                return Err(at(&format!("its trainer_state.json says step {}", state.global_step)));
-            }
-            return weights::check(&self.path);
+    fn look(&self, hashes: bool) -> Result<(), Unfit> {
+        let Some(manifest) = manifest::read(&self.path)? else {
+            return self.look_at_foreign().map_err(|why| Unfit { damaged: false, why });
         };
-        if !manifest.is_of_this_version() {
-            return Err(at(&"written by a newer version of Lightbox; update to use it"));
-        }
         if manifest.about.step != self.step {
-            return Err(at(&format!("its manifest.json says step {}", manifest.about.step)));
+            let why = format!("{}: its manifest.json says step {}", self.path.display(), manifest.about.step);
+            return Err(Unfit { damaged: true, why });
         }
         manifest.fits(&self.path, hashes)
+    }
+
+    /// A folder without a manifest.
+    fn look_at_foreign(&self) -> Result<(), String> {
+        let state = TrainerState::read(&self.path.join(RunDir::TRAINER_STATE)).map_err(|e| e.to_string())?;
+        if state.global_step != self.step {
+            return Err(format!("{}: its trainer_state.json says step {}", self.path.display(), state.global_step));
+        }
+        weights::check(&self.path)?;
+        // An older Lightbox, or a manifest that got lost: there is an optimizer to look at, too.
+        match self.path.join(super::report::Progress::FILE).exists() {
+            true => weights::check_file(&self.path.join("optimizer.safetensors")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -94,9 +98,10 @@ pub fn list(dir: &RunDir) -> io::Result<Vec<Checkpoint>> {
     for entry in entries {
         let entry = entry?;
         let step = entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
-        if let Some(step) = step.filter(|_| entry.file_type().is_ok_and(|t| t.is_dir())) {
-            found.push(Checkpoint { step, path: entry.path() });
-        }
+        let checkpoint = step.map(|step| Checkpoint { step, path: entry.path() });
+        // `checkpoint-007` is not what anybody writes for step 7.
+        let named = checkpoint.filter(|c| entry.file_name() == c.name().as_str());
+        found.extend(named.filter(|_| entry.file_type().is_ok_and(|t| t.is_dir())));
     }
     found.sort();
     Ok(found)

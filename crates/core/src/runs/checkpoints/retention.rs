@@ -1,7 +1,7 @@
 //! Which checkpoints stay: the newest few, the best, the pinned.
 
-use super::{Checkpoint, PINS, commit, list};
 use super::super::RunDir;
+use super::{Checkpoint, PINS, commit, list};
 use crate::fs;
 use anyhow::Result;
 use std::collections::BTreeMap;

@@ -53,15 +53,17 @@ fn the_newest_usable_checkpoint_is_found_behind_broken_ones() {
 fn sharded_weights_need_every_shard() {
     let (_temp, dir) = run(&[5]);
     let checkpoint = &list(&dir).unwrap()[0];
-    std::fs::rename(checkpoint.path.join(FIRST), checkpoint.path.join("model-00001-of-00002.safetensors"))
-        .unwrap();
-    let index =
-        r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
+    std::fs::rename(checkpoint.path.join(FIRST), checkpoint.path.join("model-00001-of-00002.safetensors")).unwrap();
+    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
     std::fs::write(checkpoint.path.join("model.safetensors.index.json"), index).unwrap();
     assert!(checkpoint.check().unwrap_err().contains("model-00002-of-00002.safetensors"));
     std::fs::write(checkpoint.path.join("model-00002-of-00002.safetensors"), weights()).unwrap();
     assert_eq!(checkpoint.check(), Ok(()));
-    std::fs::write(checkpoint.path.join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../../x.safetensors"}}"#).unwrap();
+    std::fs::write(
+        checkpoint.path.join("model.safetensors.index.json"),
+        r#"{"weight_map": {"a": "../../x.safetensors"}}"#,
+    )
+    .unwrap();
     assert!(checkpoint.check().is_err());
 }
 
@@ -147,14 +149,49 @@ fn what_an_interrupted_save_or_deletion_left_is_swept_and_a_replaced_checkpoint_
     let (_temp, dir) = committed(&[5, 10]);
     std::fs::create_dir(dir.join(".partial-checkpoint-15")).unwrap();
     // Died between the two renames of a replacement …
-    std::fs::rename(dir.checkpoint(10), dir.join(".trash-checkpoint-10")).unwrap();
+    std::fs::rename(dir.checkpoint(10), dir.join(".replaced-checkpoint-10")).unwrap();
     // … and in the middle of a deletion.
-    let half = dir.join(".trash-checkpoint-3");
+    let half = dir.join(".deleted-checkpoint-3");
     std::fs::create_dir(&half).unwrap();
     std::fs::write(half.join(FIRST), weights()).unwrap();
     sweep(&dir).unwrap();
     assert_eq!(steps(&list(&dir).unwrap()), [5, 10]);
     assert!(!half.exists() && !dir.join(".partial-checkpoint-15").exists());
+}
+
+#[test]
+fn a_save_that_fails_after_its_rename_gives_the_old_checkpoint_back() {
+    for point in ["checkpoint.rename", "checkpoint.parent", "checkpoint.verify", "fs.rename", "fs.sync_dir"] {
+        let (_temp, dir) = committed(&[5]);
+        let most = if point.starts_with("fs.") { 12 } else { 1 };
+        for n in 1..=most {
+            let fault = crate::fault::inject(&format!("{point}#{n}=error:EIO")).unwrap();
+            let outcome = commit_one(&dir, 5, 77);
+            let hit = fault.hits() > 0;
+            drop(fault);
+            sweep(&dir).unwrap();
+            let byte = std::fs::read(dir.checkpoint(5).join("optimizer.safetensors")).unwrap()[0];
+            assert_eq!(newest_complete(&dir).unwrap().0.map(|c| c.step), Some(5), "{point}#{n}: {outcome:?}");
+            assert_eq!(byte, if outcome.is_ok() { 77 } else { 5 }, "{point}#{n}: {outcome:?}");
+            if !hit || outcome.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_while_reading_is_no_damage_and_a_newer_version_none_either() {
+    let (_temp, dir) = committed(&[5]);
+    let checkpoint = &list(&dir).unwrap()[0];
+    let path = checkpoint.path.join(Manifest::FILE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, r#"{"v": 2, "files": ["of another shape"]}"#).unwrap();
+    assert!(checkpoint.check().unwrap_err().contains("newer version") && !checkpoint.is_damaged());
+    std::fs::write(&path, text.replace("optimizer", "0ptimizer")).unwrap();
+    assert!(checkpoint.is_damaged());
+    std::fs::remove_file(&path).unwrap();
+    assert!(!checkpoint.is_damaged(), "without a manifest nobody knows");
 }
 
 /// R13: whatever happens to the newest checkpoint's files, it is found out, the one before is used, and the sentence names

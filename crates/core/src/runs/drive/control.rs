@@ -1,10 +1,10 @@
 //! Commands, from the drop-box to what the loop has to do next.
 
+use super::super::RunDir;
 use super::super::commands::{CheckpointNow, Command, EvaluateNow, Inbox, SampleNow, Stop, StopWhen};
 use super::super::edits::Edits;
 use super::super::record::{Ack, Event};
 use super::super::report::Report;
-use super::super::RunDir;
 use super::Session;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -6,19 +6,19 @@
 
 mod control;
 mod course;
-mod the_loop;
 pub mod resume;
 mod saving;
 mod session;
 mod signals;
+mod the_loop;
 mod verify;
 
 pub use session::{Session, lock};
 pub use the_loop::{Task, drive};
 
+use super::commands::SampleNow;
 use super::record::StepTime;
 use super::results::EvalResults;
-use super::commands::SampleNow;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;

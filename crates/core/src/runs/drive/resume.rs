@@ -158,7 +158,21 @@ impl Resume {
             .because(exit)
         };
         let named = |key: &str| changes.iter().any(|d| d.what == "settings" && d.key == key);
-        let data_keys = ["dataset", "dataset_dir", "media_dir", "max_samples", "val_size", "cutoff_len", "image_max_pixels", "image_min_pixels", "train_on_prompt", "mask_history", "default_system", "template", "seed"];
+        let data_keys = [
+            "dataset",
+            "dataset_dir",
+            "media_dir",
+            "max_samples",
+            "val_size",
+            "cutoff_len",
+            "image_max_pixels",
+            "image_min_pixels",
+            "train_on_prompt",
+            "mask_history",
+            "default_system",
+            "template",
+            "seed",
+        ];
         if changes.iter().any(|d| d.what == "model") && !named("model_name_or_path") {
             return refuse("model", Exit::Model);
         }

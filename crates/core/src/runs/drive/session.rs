@@ -6,7 +6,7 @@ use super::super::info::RunInfo;
 use super::super::lock::{LockError, RunLock, WorkerInfo};
 use super::super::log::RunLog;
 use super::super::record::{Event, Header, Phase};
-use super::super::report::{Records, locked};
+use super::super::report::{Records, Report, locked};
 use super::super::rings::OwnOutput;
 use super::super::say::say;
 use super::super::state::{Reason, StateFile, Status};
@@ -96,6 +96,12 @@ impl Session {
 }
 
 impl Session {
+    /// A part of the preparation begins.
+    pub fn enter(&self, report: &mut Report, phase: Phase) {
+        report.phase(phase);
+        self.heartbeat.progress(0, 0, phase);
+    }
+
     /// Ends the process at once, as resumable.
     pub(super) fn end(&self, text: &str) -> ! {
         let code = ends_now(&self.records, text);

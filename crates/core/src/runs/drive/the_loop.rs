@@ -1,14 +1,14 @@
 //! The loop. Reads top to bottom: [`drive`], then what it does between updates, then the end.
 
+use super::super::RunDir;
 use super::super::checkpoints::{self, About, Keep};
 use super::super::commands::{CheckpointNow, StopWhen};
 use super::super::edits::Edits;
 use super::super::record::{Event, Phase, SaveReason, Step};
-use super::super::say::say;
 use super::super::report::{ModelFacts, Report, locked};
+use super::super::say::say;
 use super::super::state::{Reason, Status};
 use super::super::steps::{StepPlan, interval};
-use super::super::RunDir;
 use super::control::{Asked, Control};
 use super::course::Course;
 use super::resume::Resume;
@@ -16,7 +16,7 @@ use super::verify::Verify;
 use super::{Beat, Computed, Flow, Session, Trainee, Trouble, saving};
 use crate::exit::{Because, Exit};
 use crate::fault;
-use crate::profile::{Profile};
+use crate::profile::Profile;
 use anyhow::{Result, anyhow};
 use std::time::{Duration, Instant};
 
@@ -217,8 +217,7 @@ impl Loop<'_, '_> {
         let mut waiting = false;
         loop {
             self.control.look(self.done, self.report);
-            if std::mem::take(&mut self.control.edited) || self.course.ends_at(self.done, &self.control.edits)
-            {
+            if std::mem::take(&mut self.control.edited) || self.course.ends_at(self.done, &self.control.edits) {
                 self.course = Course::at(self.done, self.profile, &self.plan, &self.control.edits)
                     .map_err(anyhow::Error::msg)
                     .because(Exit::Config)?;
@@ -445,7 +444,13 @@ impl Loop<'_, '_> {
         if let Some(asked) = asked {
             self.control.done(&asked.id, "stop", self.report);
         }
-        let kind = if exit == Exit::Disk { "disk" } else if signal.is_some() { "signal" } else { "user" };
+        let kind = if exit == Exit::Disk {
+            "disk"
+        } else if signal.is_some() {
+            "signal"
+        } else {
+            "user"
+        };
         let hint = Some(format!("`lightbox runs resume {}` goes on", self.dir.path().display()));
         self.report.status(Status::Stopped, Some(Reason { kind: kind.into(), text, hint }));
         Ok(exit)
