@@ -144,7 +144,8 @@ impl Comparison {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let mut csv = "step".to_owned();
         for run in &self.runs {
-            csv += &format!(",{},{}", quoted(&format!("{} loss", run.name)), quoted(&format!("{} eval_loss", run.name)));
+            csv +=
+                &format!(",{},{}", quoted(&format!("{} loss", run.name)), quoted(&format!("{} eval_loss", run.name)));
         }
         csv.push('\n');
         let curves = || self.runs.iter().flat_map(|run| [&run.curves.loss, &run.curves.eval_loss]);
@@ -198,6 +199,9 @@ mod tests {
         let comparison = Comparison { runs, settings: BTreeMap::new() };
         assert_eq!(comparison.common_steps(), [2]);
         assert_eq!(comparison.losses()[0], ["step 2", "1.5000", "1.2500"]);
-        assert_eq!(comparison.csv(), "step,\"a loss\",\"a eval_loss\",\"b loss\",\"b eval_loss\"\n1,2,,,\n2,1.5,,1.25,\n3,,,1,\n");
+        assert_eq!(
+            comparison.csv(),
+            "step,\"a loss\",\"a eval_loss\",\"b loss\",\"b eval_loss\"\n1,2,,,\n2,1.5,,1.25,\n3,,,1,\n"
+        );
     }
 }

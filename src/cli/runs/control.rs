@@ -4,6 +4,7 @@ use super::{Run, words};
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::runs::RunDir;
 use lightbox_core::runs::commands::{self, CheckpointNow, Command, EvaluateNow, SampleNow, Stop, StopWhen};
 use lightbox_core::runs::edits::Edit;
 use lightbox_core::runs::queue::Home;
@@ -11,7 +12,6 @@ use lightbox_core::runs::record::{Ack, Event};
 use lightbox_core::runs::state::{RunState, Status};
 use lightbox_core::runs::tail::Tail;
 use lightbox_core::runs::view::RunView;
-use lightbox_core::runs::RunDir;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -232,7 +232,9 @@ fn edit(word: &str) -> Result<Edit> {
         "eval_steps" => Edit::EvalSteps(number()?),
         "logging_steps" => Edit::LoggingSteps(number()?),
         "skip_sample" => Edit::SkipSample(number()?),
-        _ => bail!("{key} cannot be changed while a run goes on; only {KEYS}. Stop the run, then `lightbox runs resume RUN {word}`"),
+        _ => bail!(
+            "{key} cannot be changed while a run goes on; only {KEYS}. Stop the run, then `lightbox runs resume RUN {word}`"
+        ),
     };
     edit.check().map_err(anyhow::Error::msg)?;
     Ok(edit)
@@ -326,7 +328,10 @@ pub fn say_answer(waiting: &Waiting, answers: &[Answer], done: &str) -> Result<E
         let step = answer.step.map(|step| format!(" (at step {step})")).unwrap_or_default();
         text += &match answer.status {
             Some(Ack::Applied) => format!("{done}{step}\n"),
-            Some(_) => format!("{} accepted{step}; it is not done yet, `lightbox runs logs --events` will tell\n", answer.command),
+            Some(_) => format!(
+                "{} accepted{step}; it is not done yet, `lightbox runs logs --events` will tell\n",
+                answer.command
+            ),
             None => format!("{} sent\n", answer.command),
         };
     }

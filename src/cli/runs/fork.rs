@@ -90,7 +90,11 @@ pub fn run(args: &ForkArgs) -> Result<Exit> {
     let dir = run.path().display().to_string();
     let next = if args.start { "attach" } else { "resume" };
     let text = format!("{} begins at {}; `lightbox runs {next} {dir}`", info.name, checkpoint.name());
-    super::answer(args.json, &Forked { run: info.id, name: info.name, dir, checkpoint: checkpoint.name(), pid }, &text)?;
+    super::answer(
+        args.json,
+        &Forked { run: info.id, name: info.name, dir, checkpoint: checkpoint.name(), pid },
+        &text,
+    )?;
     Ok(Exit::Finished)
 }
 

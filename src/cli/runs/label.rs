@@ -112,7 +112,11 @@ pub fn tag(args: &TagArgs) -> Result<Exit> {
             }
         }
     })?;
-    said(args.json, &info, format!("{}: {}", info.name, if info.tags.is_empty() { "no tags".into() } else { info.tags.join(" ") }))
+    said(
+        args.json,
+        &info,
+        format!("{}: {}", info.name, if info.tags.is_empty() { "no tags".into() } else { info.tags.join(" ") }),
+    )
 }
 
 /// A run that cannot be changed does not keep the others from it; it is named.
@@ -124,7 +128,8 @@ fn rename_tag(json: bool, old: &str, new: &str) -> Result<Exit> {
         if !info.tags.iter().any(|tag| tag == old) {
             continue;
         }
-        let rename = |info: &mut RunInfo| info.tags.iter_mut().filter(|tag| *tag == old).for_each(|tag| *tag = new.to_owned());
+        let rename =
+            |info: &mut RunInfo| info.tags.iter_mut().filter(|tag| *tag == old).for_each(|tag| *tag = new.to_owned());
         match RunInfo::change(&run, rename) {
             Ok(info) => renamed.push(info.name),
             Err(e) => failed.push(format!("{}: {e}", info.name)),
@@ -132,7 +137,11 @@ fn rename_tag(json: bool, old: &str, new: &str) -> Result<Exit> {
     }
     let text = format!("{old} is called {new} now in {} runs", renamed.len());
     super::answer(json, &serde_json::json!({"renamed": renamed, "failed": failed}), &text)?;
-    if failed.is_empty() { Ok(Exit::Finished) } else { Err(anyhow!("not changed: {}", failed.join("; "))).because(Exit::Disk) }
+    if failed.is_empty() {
+        Ok(Exit::Finished)
+    } else {
+        Err(anyhow!("not changed: {}", failed.join("; "))).because(Exit::Disk)
+    }
 }
 
 pub fn pin(args: &PinArgs, pinned: bool) -> Result<Exit> {

@@ -124,9 +124,7 @@ fn sort(rows: &mut [Row], by: Sort) {
         Sort::Updated => rows.sort_by_key(|row| Reverse(row.summary.updated_ms)),
         Sort::Name => rows.sort_by(|a, b| a.summary.name.cmp(&b.summary.name)),
         Sort::State => rows.sort_by_key(|row| row.summary.state as u8),
-        Sort::Loss => rows.sort_by(|a, b| {
-            a.summary.loss.unwrap_or(last).total_cmp(&b.summary.loss.unwrap_or(last))
-        }),
+        Sort::Loss => rows.sort_by(|a, b| a.summary.loss.unwrap_or(last).total_cmp(&b.summary.loss.unwrap_or(last))),
         Sort::Best => rows.sort_by(|a, b| {
             let best = |row: &Row| row.best.map_or(last, |best| best.loss);
             best(a).total_cmp(&best(b))

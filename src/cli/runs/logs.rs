@@ -101,7 +101,12 @@ fn sentence<T: DeserializeOwned>(line: &str, words: fn(&T) -> Option<String>) ->
 }
 
 /// The last `n` records of a log that say something. A log that cannot be read has none.
-pub fn last_record<T: DeserializeOwned>(dir: &RunDir, name: &str, n: usize, words: fn(&T) -> Option<String>) -> Vec<String> {
+pub fn last_record<T: DeserializeOwned>(
+    dir: &RunDir,
+    name: &str,
+    n: usize,
+    words: fn(&T) -> Option<String>,
+) -> Vec<String> {
     let lines = Tail::<T>::last(dir.join(name), 64 << 10).and_then(|mut tail| tail.poll(usize::MAX));
     let said: Vec<String> = lines.unwrap_or_default().iter().filter_map(|line| words(&line.record)).collect();
     said[said.len().saturating_sub(n)..].to_vec()
@@ -129,16 +134,16 @@ impl RawLines {
     }
 
     fn read(&mut self, lines: &mut Vec<String>) -> io::Result<()> {
-        if let Some(file) = &self.open {
-            self.rest(&file.try_clone()?, lines)?;
-            let now = std::fs::metadata(&self.path).ok();
-            let same = file_id(&file.metadata()?);
-            if now.as_ref().is_none_or(|now| file_id(now) == same && now.len() >= self.offset) {
+        let first = self.open.is_none();
+        if let Some(file) = self.open.take() {
+            self.rest(&file, lines)?;
+            let (was, now) = (file.metadata()?, std::fs::metadata(&self.path).ok());
+            if now.is_none_or(|now| file_id(&now) == file_id(&was) && now.len() >= self.offset) {
+                self.open = Some(file);
                 return Ok(());
             }
         }
         // Never seen, rotated, or cut.
-        let first = self.open.is_none();
         let file = match File::open(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,

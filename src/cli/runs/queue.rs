@@ -9,10 +9,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
+use lightbox_core::runs::RunDir;
 use lightbox_core::runs::info::RunInfo;
 use lightbox_core::runs::queue::{self, Home, Item, Place, State};
 use lightbox_core::runs::state::{RunState, Status};
-use lightbox_core::runs::RunDir;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -7,24 +7,66 @@ use crate::launch;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::fs;
 use lightbox_core::runs::queue::Home;
 use lightbox_core::runs::{RunDir, checkpoints, registry};
 use lightbox_core::safe_text::clean_line;
-use lightbox_core::fs;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Files and folders of a run, ours and those that LLaMA-Factory and the HF Trainer leave. A `*` at the end stands for
 /// anything.
 const OWN: [&str; 50] = [
-    ".lock*", ".partial-*", ".run.json.lock", ".tmp-*", ".trash-*", "LATEST", "README.md", "adapter_config.json",
-    "adapter_model.safetensors", "added_tokens.json", "all_results.json", "chat_template*", "checkpoint-*", "commands",
-    "config.json", "crash", "edits.json", "env.json", "eval_results.json", "events.jsonl*", "generated_predictions.jsonl",
-    "generation_config.json", "heartbeat", "merges.txt", "metrics.jsonl*", "model*.safetensors", "model.safetensors*",
-    "model-0*", "pins.json", "preprocessor_config.json", "processor_config.json", "profile.*", "quarantine", "run.json",
-    "run.lock", "runs", "samples", "special_tokens_map.json", "state.json", "system.jsonl*", "tokenizer*",
-    "train_results.json", "trainer_log.jsonl", "trainer_state.json", "training_args.*", "training_eval_loss.png",
-    "training_loss.png", "video_preprocessor_config.json", "vocab.json", "worker.*",
+    ".lock*",
+    ".partial-*",
+    ".run.json.lock",
+    ".tmp-*",
+    ".trash-*",
+    "LATEST",
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "added_tokens.json",
+    "all_results.json",
+    "chat_template*",
+    "checkpoint-*",
+    "commands",
+    "config.json",
+    "crash",
+    "edits.json",
+    "env.json",
+    "eval_results.json",
+    "events.jsonl*",
+    "generated_predictions.jsonl",
+    "generation_config.json",
+    "heartbeat",
+    "merges.txt",
+    "metrics.jsonl*",
+    "model*.safetensors",
+    "model.safetensors*",
+    "model-0*",
+    "pins.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "profile.*",
+    "quarantine",
+    "run.json",
+    "run.lock",
+    "runs",
+    "samples",
+    "special_tokens_map.json",
+    "state.json",
+    "system.jsonl*",
+    "tokenizer*",
+    "train_results.json",
+    "trainer_log.jsonl",
+    "trainer_state.json",
+    "training_args.*",
+    "training_eval_loss.png",
+    "training_loss.png",
+    "video_preprocessor_config.json",
+    "vocab.json",
+    "worker.*",
 ];
 
 #[derive(Args)]
@@ -61,7 +103,8 @@ pub fn run(args: &RemoveArgs) -> Result<Exit> {
         let foreign = foreign(run.path()).because(Exit::Disk)?;
         if !foreign.is_empty() && !args.force {
             let names = clean_line(&foreign.join(", "), 400);
-            let error = anyhow!("{shown} holds what is not a run's: {names}. Move it away, or delete it too with --force");
+            let error =
+                anyhow!("{shown} holds what is not a run's: {names}. Move it away, or delete it too with --force");
             return Err(error).because(Exit::Config);
         }
         (vec![run.path().to_owned()], shown.clone())
@@ -92,7 +135,9 @@ fn foreign(folder: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let is = |own: &&str| own.split_once('*').map_or(name == **own, |(start, end)| name.starts_with(start) && name.ends_with(end));
+        let is = |own: &&str| {
+            own.split_once('*').map_or(name == **own, |(start, end)| name.starts_with(start) && name.ends_with(end))
+        };
         if !OWN.iter().any(|own| is(&own)) {
             names.push(name);
         }

@@ -29,7 +29,10 @@ pub fn run(args: &ResumeArgs) -> Result<Exit> {
     let view = RunView::open_lenient(&run);
     if !view.is_alive() {
         let started = start(&run, &args.overrides)?;
-        let text = format!("{} goes on in {}, pid {}; `lightbox runs attach` watches it", view.info.name, started.dir, started.pid);
+        let text = format!(
+            "{} goes on in {}, pid {}; `lightbox runs attach` watches it",
+            view.info.name, started.dir, started.pid
+        );
         super::answer(args.waiting.json, &started, &text)?;
         return Ok(Exit::Finished);
     }
@@ -38,7 +41,8 @@ pub fn run(args: &ResumeArgs) -> Result<Exit> {
         return Err(error).because(Exit::Locked);
     }
     if !args.overrides.is_empty() {
-        let error = anyhow!("a paused run keeps its profile; `lightbox runs set` changes some settings, or stop it first");
+        let error =
+            anyhow!("a paused run keeps its profile; `lightbox runs set` changes some settings, or stop it first");
         return Err(error).because(Exit::Config);
     }
     control::say_answer(&args.waiting, &[control::ask(&run, Command::Resume, &args.waiting)?], "it goes on")

@@ -6,13 +6,13 @@ use crate::cli::table::table;
 use anyhow::Result;
 use clap::Args;
 use lightbox_core::exit::Exit;
+use lightbox_core::runs::RunDir;
 use lightbox_core::runs::info::Parent;
 use lightbox_core::runs::lock::WorkerInfo;
 use lightbox_core::runs::progress::short_time;
 use lightbox_core::runs::record::{Event, Phase, SystemRecord};
 use lightbox_core::runs::state::Status;
 use lightbox_core::runs::view::{RunView, Summary};
-use lightbox_core::runs::RunDir;
 use lightbox_core::safe_text::clean_line;
 use serde::Serialize;
 
@@ -82,7 +82,8 @@ impl Report {
 
     fn text(&self) -> String {
         let run = &self.summary;
-        let mut lines: Vec<(&str, String)> = vec![("run", format!("{}  ({})", run.name, run.id)), ("folder", run.dir.clone())];
+        let mut lines: Vec<(&str, String)> =
+            vec![("run", format!("{}  ({})", run.name, run.id)), ("folder", run.dir.clone())];
         let phase = self.phase.filter(|&phase| phase != Phase::Training);
         let phase = phase.map(|phase| format!(", {}", format!("{phase:?}").to_lowercase())).unwrap_or_default();
         lines.push(("state", format!("{}{phase}", words::state_of(run))));
@@ -93,7 +94,10 @@ impl Report {
         lines.extend(run.error.iter().map(|error| ("damaged", error.clone())));
         let left = run.seconds_left.map(|s| format!(", {} left", short_time(s as f64))).unwrap_or_default();
         let loss = run.loss.map(|loss| format!(", loss {loss:.4}")).unwrap_or_default();
-        lines.push(("progress", format!("step {}, epoch {:.2}{loss}{left}", words::steps(run.step, run.total_steps), run.epoch)));
+        lines.push((
+            "progress",
+            format!("step {}, epoch {:.2}{loss}{left}", words::steps(run.step, run.total_steps), run.epoch),
+        ));
         lines.extend(self.best.map(|b| ("best", format!("evaluation loss {:.4} at step {}", b.loss, b.step))));
         lines.extend(self.worker.as_ref().map(|w| {
             let device = w.device.as_ref().map(|d| format!(" on {d}")).unwrap_or_default();
@@ -153,7 +157,11 @@ fn next(view: &RunView) -> String {
 /// For a shell: in quotes if it has more than plain signs in it.
 pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -204,7 +212,11 @@ mod tests {
             checkpoints: vec![checkpoint(1000, None), checkpoint(1250, Some(damage))],
             notes: "a \u{1b}[31mnote".into(),
             group: None,
-            parent: Some(Parent { run: "scans".into(), dir: "/runs/scans".into(), checkpoint: "checkpoint-500".into() }),
+            parent: Some(Parent {
+                run: "scans".into(),
+                dir: "/runs/scans".into(),
+                checkpoint: "checkpoint-500".into(),
+            }),
             archived: false,
             created_ms: 0,
             worker: None,

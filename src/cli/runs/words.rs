@@ -71,7 +71,9 @@ pub fn event(event: &Event) -> Option<String> {
         Event::CheckpointFailed { path, error, .. } => format!("{path} not written: {error}"),
         Event::CheckpointDeleted { path, .. } => format!("{path} deleted (save_total_limit)"),
         Event::Warning { text, hint: h, .. } => format!("warning: {}", hint(text, h)),
-        Event::DataIssue { source, sample, reason, action, .. } => format!("sample {sample} {action} ({source}): {reason}"),
+        Event::DataIssue { source, sample, reason, action, .. } => {
+            format!("sample {sample} {action} ({source}): {reason}")
+        }
         Event::ResumeVerified { steps: 0, .. } => return None,
         Event::ResumeVerified { from_step, steps, exact: true, .. } => {
             format!("the {steps} updates made again since step {from_step} came out the same, bit for bit")
@@ -80,7 +82,9 @@ pub fn event(event: &Event) -> Option<String> {
             "updates made again differ from step {} on (losses by up to {max_rel_diff:.1e})",
             first_diff.unwrap_or_default()
         ),
-        Event::Changed { what, key, before, after } => format!("changed since the checkpoint: {what} {key}: {before} → {after}"),
+        Event::Changed { what, key, before, after } => {
+            format!("changed since the checkpoint: {what} {key}: {before} → {after}")
+        }
         Event::Setting { key, value, step, by } => format!("{key} set to {value} from step {step} on, by {by}"),
         Event::Sample { step, prompt, text, .. } => format!("asked at step {step}: {prompt} → {text}"),
         Event::CommandAck { cmd, status, effective_step, error, .. } => match (status, error) {
@@ -147,9 +151,6 @@ mod tests {
     #[test]
     fn sizes_have_three_digits_or_less() {
         let sizes = [0, 999, 1000, 1_450, 99_950, 999_499, 999_500, 485_000_000, 1_400_000_000_000_000];
-        assert_eq!(
-            sizes.map(size).join(", "),
-            "0 B, 999 B, 1.0 kB, 1.4 kB, 100 kB, 999 kB, 1.0 MB, 485 MB, 1400 TB"
-        );
+        assert_eq!(sizes.map(size).join(", "), "0 B, 999 B, 1.0 kB, 1.4 kB, 100 kB, 999 kB, 1.0 MB, 485 MB, 1400 TB");
     }
 }

@@ -139,7 +139,10 @@ impl Home {
         queue.v = VERSION;
         queue.forget_old();
         if queue != before {
-            crate::fs::write_atomic(&self.path.join(FILE), format!("{}\n", serde_json::to_string_pretty(&queue)?).as_bytes())?;
+            crate::fs::write_atomic(
+                &self.path.join(FILE),
+                format!("{}\n", serde_json::to_string_pretty(&queue)?).as_bytes(),
+            )?;
         }
         Ok(result)
     }
@@ -264,8 +267,10 @@ impl Queue {
             return None;
         }
         let busy = self.busy(others, here);
-        let item =
-            self.items.iter_mut().find(|i| i.state == State::Waiting && i.host == here.host && !busy.contains(&i.slot))?;
+        let item = self
+            .items
+            .iter_mut()
+            .find(|i| i.state == State::Waiting && i.host == here.host && !busy.contains(&i.slot))?;
         item.starts += 1;
         item.state = State::started(here);
         // What an earlier attempt left there would be taken for the end of this one. If it cannot be written, the start fails.
@@ -353,9 +358,8 @@ fn is_alive(dir: &Path) -> bool {
     match liveness(&dir) {
         Liveness::Alive => true,
         Liveness::Dead => false,
-        Liveness::Unknown(_) => {
-            RunView::open(&dir).is_ok_and(|v| !v.state.is_terminal() && !matches!(v.state, Status::Created | Status::Queued))
-        }
+        Liveness::Unknown(_) => RunView::open(&dir)
+            .is_ok_and(|v| !v.state.is_terminal() && !matches!(v.state, Status::Created | Status::Queued)),
     }
 }
 
