@@ -3,6 +3,8 @@
 
 mod cli;
 mod demo;
+mod launch;
+mod supervise;
 
 fn main() -> std::process::ExitCode {
     cli::main()

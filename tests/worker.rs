@@ -246,7 +246,8 @@ fn what_is_wrong_is_named_with_an_exit_code_of_its_own() {
     assert!(err(&out).contains("cuda:99"), "{}", err(&out));
 }
 
-/// The terminal is closed, or `kill` is used: the worker saves where it is, and the same command goes on from there.
+/// A run is not its watcher's: SIGTERM to the watcher leaves it alone; SIGTERM to the worker lets it save where it is, and
+/// the same command goes on from there.
 #[test]
 fn a_terminated_run_leaves_a_checkpoint_and_goes_on_from_it() {
     let temp = tempfile::tempdir().unwrap();
@@ -265,20 +266,35 @@ fn a_terminated_run_leaves_a_checkpoint_and_goes_on_from_it() {
         "device=cpu",
         "max_steps=100000",
     ];
-    let mut child = lightbox().args(args).stderr(Stdio::null()).spawn().unwrap();
+    let mut watcher = lightbox().args(args).stderr(Stdio::null()).spawn().unwrap();
     let steps = || {
         let text = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap_or_default();
         text.lines().filter(|l| l.contains("\"type\":\"step\"")).count()
     };
+    let read =
+        |name: &str| -> Option<Value> { serde_json::from_str(&std::fs::read_to_string(run_dir.join(name)).ok()?).ok() };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
-    while steps() < 3 {
-        assert!(std::time::Instant::now() < deadline && child.try_wait().unwrap().is_none(), "no step within 120 s");
-        std::thread::yield_now();
-    }
+    let until = |what: &str, seen: &mut dyn FnMut() -> bool| {
+        while !seen() {
+            assert!(std::time::Instant::now() < deadline, "{what}: not within 120 s");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    until("three updates", &mut || {
+        assert!(watcher.try_wait().unwrap().is_none(), "the watcher ended");
+        steps() >= 3
+    });
     // SAFETY: a signal to our own child.
-    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
-    assert_eq!(child.wait().unwrap().code(), Some(3), "stopped, can be resumed");
-    let state: Value = serde_json::from_str(&std::fs::read_to_string(run_dir.join("state.json")).unwrap()).unwrap();
+    unsafe { libc::kill(watcher.id() as i32, libc::SIGTERM) };
+    assert_eq!(watcher.wait().unwrap().code(), Some(143));
+    let before = steps();
+    until("another update", &mut || steps() > before);
+    let worker = read("worker.json").unwrap();
+    let (worker, supervisor) = (worker["pid"].as_i64().unwrap(), worker["supervisor"].as_i64().unwrap());
+    // SAFETY: a signal to the worker that this test has started.
+    unsafe { libc::kill(worker as i32, libc::SIGTERM) };
+    until("the supervisor's end", &mut || !Path::new(&format!("/proc/{supervisor}/exe")).exists());
+    let state = read("state.json").unwrap();
     let step = state["step"].as_u64().unwrap();
     assert_eq!(
         (state["state"].as_str(), state["checkpoint"].as_str()),

@@ -3,13 +3,19 @@
 
 mod data;
 mod progress;
+pub mod runs;
 mod table;
-mod worker;
+pub mod train;
+mod watch;
+pub mod worker;
 
 use clap::{Parser, Subcommand};
 use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
+use lightbox_core::runs::RunDir;
+use lightbox_core::runs::say::say;
 use lightbox_core::safe_text::clean;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A terminal workbench for fine-tuning vision-language models.
@@ -25,7 +31,9 @@ enum Command {
     /// Look at, check, measure, encode and convert data sets
     Data(data::DataArgs),
     /// Fine-tune a model as a profile says
-    Train(worker::TrainArgs),
+    Train(train::TrainArgs),
+    /// Look at runs, steer them, compare them, queue them
+    Runs(runs::RunsArgs),
     /// Ask a model about pictures
     Chat(ChatArgs),
     /// Loss of every sample of a data set
@@ -34,6 +42,9 @@ enum Command {
     Predict(PredictArgs),
     /// The whole job on embedded content, on the CPU of any machine
     Demo(crate::demo::DemoArgs),
+    /// Starts a run's worker and writes down how it ends
+    #[command(name = "__supervise", hide = true)]
+    Supervise { run: PathBuf },
 }
 
 pub fn main() -> ExitCode {
@@ -43,16 +54,23 @@ pub fn main() -> ExitCode {
             Err(error) if exit::code(&error) == Exit::Failed => Err(error).because(Exit::Config),
             outcome => outcome.map(|exit| ExitCode::from(exit as u8)),
         },
-        Command::Train(args) => worker::train(&args),
+        Command::Train(args) => {
+            runs::kick();
+            train::train(&args)
+        }
+        Command::Runs(args) => runs::run(args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
+        Command::Supervise { run } => RunDir::open(run)
+            .because(Exit::Config)
+            .and_then(|run| crate::supervise::run(&run, crate::supervise::Mode::Detached)),
     };
     outcome.unwrap_or_else(|error| {
         // `lightbox data encode … | head`: the reader has what it wanted.
         if is_broken_pipe(&error) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {}", clean(&format!("{error:#}")));
+        say(&format!("error: {}", clean(&format!("{error:#}"))));
         ExitCode::from(exit::code(&error) as u8)
     })
 }

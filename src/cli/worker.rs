@@ -1,84 +1,51 @@
-//! The commands that need libtorch: their options are checked here, the work is done by `lightbox-engine`.
+//! `lightbox-engine`, which computes: where it is, how it is started, and the commands that it does alone (`chat`, `score`,
+//! `predict`). Their options are checked here, so that what is wrong is said before libtorch loads.
 
-use anyhow::{Context, Result, bail};
-use clap::Args;
+use anyhow::{Context, Result};
 use lightbox_core::exit::{Because, Exit};
-use lightbox_core::profile::{Origin, Profile};
-use lightbox_core::runs::RunDir;
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// `lightbox train`
-#[derive(Debug, Args)]
-pub struct TrainArgs {
-    /// Profile: a LLaMA-Factory YAML file
-    #[arg(required_unless_present = "resume", value_name = "PROFILE.yaml")]
-    profile: Option<PathBuf>,
-    /// Keys over those of the profile, e.g. learning_rate=1e-4
-    #[arg(value_name = "key=value")]
-    overrides: Vec<String>,
-    /// Go on with the run in this folder, from its newest checkpoint
-    #[arg(long, value_name = "DIR")]
-    resume: Option<PathBuf>,
-}
+/// What the dynamic loader's own words, which stand above it, leave open.
+pub const NO_LIBTORCH: &str = "the worker could not start because libtorch was not found. `make build` installs it; or point LD_LIBRARY_PATH at the lib folder of a torch 2.11";
 
-/// Checks the profile, writes it resolved into the run directory and starts the worker there.
-pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let mut overrides = args.overrides.clone();
-    let path = match (&args.resume, &args.profile) {
-        (Some(run), given) => {
-            // With --resume the first word is an override, not a profile.
-            overrides.splice(0..0, given.iter().map(|p| p.to_string_lossy().into_owned()));
-            run.join(RunDir::PROFILE)
-        }
-        (None, Some(profile)) => profile.clone(),
-        (None, None) => bail!("no profile"),
-    };
-    let mut profile = Profile::load(&path, &overrides).because(Exit::Config)?;
-    if let Some(run) = &args.resume {
-        profile.output_dir = run.clone();
-        profile.overwrite_output_dir = false;
-    }
-    if !profile.do_train && !matches!(profile.origin("do_train"), Origin::Default) {
-        bail!("{}: do_train is false, so there is nothing to train; remove the key or set it to true", path.display());
-    }
-    let run = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
-    let file = run.join(RunDir::PROFILE);
-    lightbox_core::fs::write_atomic(&file, profile.to_yaml().as_bytes())
-        .with_context(|| file.display().to_string())
-        .because(Exit::Disk)?;
-    start(["train".into(), run.path().into()])
-}
-
-/// Hands the command line to the worker as it is: this program has parsed it, so it is well-formed.
+/// Hands the command line to the worker as it is: this program has parsed it, so it is well-formed. The worker runs in
+/// this terminal.
 pub fn pass_on() -> Result<ExitCode> {
-    start(std::env::args_os().skip(1))
+    let mut command = command()?;
+    let program = command.get_program().to_owned();
+    let mut child = command
+        .args(std::env::args_os().skip(1))
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
+        .because(Exit::CannotStart)?;
+    signals::forward_to(child.id() as i32);
+    let code = exit_code(child.wait()?);
+    if code == Exit::CannotStart as u8 {
+        eprintln!("error: {NO_LIBTORCH}");
+    }
+    Ok(ExitCode::from(code))
 }
 
-/// Runs the worker in this terminal and returns its exit code.
-fn start(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
-    let program = find()?;
-    let mut command = Command::new(&program);
-    command.args(args);
+/// The worker's program, ready for its arguments.
+///
+/// # Errors
+/// It is not there; what to do.
+pub fn command() -> Result<Command> {
+    let mut command = Command::new(find()?);
     // Idle OpenMP threads spin for long by default, and beside other work a step then takes many times as long; sleeping
     // at once costs a third on an idle machine. A short spin was measured to be close to the better one in both cases.
     if ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"].iter().all(|name| std::env::var_os(name).is_none()) {
         command.env("GOMP_SPINCOUNT", "2000");
     }
-    let mut child =
-        command.spawn().with_context(|| format!("cannot start {}", program.display())).because(Exit::CannotStart)?;
-    signals::forward_to(child.id() as i32);
-    let status = child.wait()?;
-    // What the dynamic loader says of a missing library stands above, in its own words.
-    if status.code() == Some(Exit::CannotStart as i32) {
-        eprintln!(
-            "error: the worker could not start because libtorch was not found. `make build` installs it; or point LD_LIBRARY_PATH at the lib folder of a torch 2.11"
-        );
-    }
+    Ok(command)
+}
+
+/// A program's exit code as shells count: 128 and the signal that killed it.
+pub fn exit_code(status: ExitStatus) -> u8 {
     let signalled = std::os::unix::process::ExitStatusExt::signal(&status).map(|s| 128 + s);
-    Ok(ExitCode::from(status.code().or(signalled).and_then(|c| u8::try_from(c).ok()).unwrap_or(Exit::Failed as u8)))
+    status.code().or(signalled).and_then(|c| u8::try_from(c).ok()).unwrap_or(Exit::Failed as u8)
 }
 
 /// $LIGHTBOX_ENGINE, else `lightbox-engine` beside this program.

@@ -102,7 +102,8 @@ fn convert_args(source: &Path, dataset_dir: &Path, name: &str, questions: &[&str
 }
 
 fn train_args(profile: &Path, overrides: &[OsString]) -> Vec<OsString> {
-    let mut args = vec!["train".into(), profile.into()];
+    // In the foreground Ctrl-C ends the training with the demo, with a checkpoint to go on from.
+    let mut args = vec!["train".into(), "--foreground".into(), profile.into()];
     args.extend_from_slice(overrides);
     args
 }
@@ -202,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             shell_line("lightbox", &train_args(Path::new("p.yaml"), &["seed=1".into()])),
-            "lightbox train p.yaml seed=1"
+            "lightbox train --foreground p.yaml seed=1"
         );
         assert_eq!(shell_line("x", &["it's".into(), "".into()]), r"x 'it'\''s' ''");
     }

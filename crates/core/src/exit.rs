@@ -39,7 +39,29 @@ impl Exit {
     /// For the end of `--help`.
     pub const HELP: &str = "Exit codes: 0 done · 1 failed · 2 wrong command line · 3 stopped, can be resumed · 10 a setting, name or path does not fit · \
         11 problems in the data · 12 the model or adapter cannot be used · 20 out of memory · 21 loss or gradient not finite · 22 disk · \
-        23 another worker has the run · 24 GPU · 70 internal · 127 the worker or its libtorch is missing";
+        23 another worker has the run · 24 GPU · 70 internal · 127 the worker or its libtorch is missing · \
+        130 left by Ctrl-C, the run goes on";
+
+    /// What the exit code of one of our programs says; a code that none of them gives is a failure.
+    pub fn from_code(code: u8) -> Self {
+        const ALL: [Exit; 14] = [
+            Exit::Finished,
+            Exit::Usage,
+            Exit::Stopped,
+            Exit::Config,
+            Exit::Data,
+            Exit::Model,
+            Exit::OutOfMemory,
+            Exit::NonFinite,
+            Exit::Disk,
+            Exit::Locked,
+            Exit::Device,
+            Exit::Internal,
+            Exit::CannotStart,
+            Exit::Failed,
+        ];
+        ALL.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Exit::Failed)
+    }
 }
 
 /// An error that knows its exit code.

@@ -57,6 +57,15 @@ pub fn progress_line(p: &Progress) -> String {
     }
 }
 
+/// Is this a line of [`progress_line`]? A viewer that draws its own leaves those of the log out.
+pub fn is_progress_line(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let steps = words.next().and_then(|word| word.split_once('/'));
+    let number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
+    steps.is_some_and(|(step, total)| number(step) && number(total))
+        && words.next().and_then(|word| word.strip_suffix('%')).is_some_and(number)
+}
+
 /// A time in two units: `45s`, `12m05s`, `1h23m`, `3d04h`.
 pub fn short_time(seconds: f64) -> String {
     // `as` saturates, and turns NaN into 0.
@@ -106,7 +115,11 @@ mod tests {
                 let line = progress_line(&p);
                 assert!(line.len() <= WIDTH, "{} columns: {line}", line.len());
                 assert!(line.contains("100%") && line.contains("loss") && line.contains("left"), "{line}");
+                assert!(is_progress_line(&line), "{line}");
             }
+        }
+        for other in ["", "12 samples to train on", "1/2", "1/2 samples", "/ 3%", "a/b 3%", "resumed at step 3/4 5%"] {
+            assert!(!is_progress_line(other), "{other:?}");
         }
     }
 

@@ -97,6 +97,20 @@ impl RunState {
         }
         serde_json::from_slice(&bytes).map_err(|e| at(e.into()))
     }
+
+    /// Changes the state of a run that has no worker: before one starts, and after one that could not say how it ended.
+    /// A file that is missing or damaged is begun anew.
+    pub fn change(dir: &RunDir, change: impl FnOnce(&mut Self)) -> io::Result<Self> {
+        let mut state = Self::read(dir).unwrap_or_default();
+        change(&mut state);
+        state.v = super::record::VERSION;
+        state.updated_ms = now_ms();
+        if state.started_ms == 0 {
+            state.started_ms = state.updated_ms;
+        }
+        crate::fs::write_atomic(&dir.join(RunDir::STATE), serde_json::to_string_pretty(&state)?.as_bytes())?;
+        Ok(state)
+    }
 }
 
 /// Writes the file, no more often than needed.
