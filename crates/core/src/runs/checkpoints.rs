@@ -173,7 +173,7 @@ pub fn rotate(dir: &RunDir, limit: usize) -> io::Result<Vec<Checkpoint>> {
 }
 
 /// The file is as long as its header says (all tensors, no holes); only the header is read.
-fn check_safetensors(path: &Path) -> Result<(), String> {
+pub fn check_safetensors(path: &Path) -> Result<(), String> {
     let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let file = File::open(path).map_err(|e| at(&e))?;
     // SAFETY: the run's own file, which nobody changes in place: checkpoints are written beside and renamed.
