@@ -1,9 +1,9 @@
 //! The small files of a run folder, as a command or a screen reads them.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
+use lightbox_core::runs::RunDir;
 use lightbox_core::runs::state::RunState;
 use lightbox_core::runs::trainer_state::TrainerState;
-use lightbox_core::runs::RunDir;
 
 fuzz_target!(|input: &[u8]| {
     lightbox_fuzz::file(RunDir::STATE, input);

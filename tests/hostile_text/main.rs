@@ -79,7 +79,9 @@ fn effects(text: &str) -> Vec<String> {
 
 #[test]
 fn the_emulated_terminal_notices_attacks() {
-    for attack in ["\x07", "\x1b]0;x\x07", "\x1b]52;c;AAAA\x07", "\x1b[31m", "\x1b[?25l", "\x1b[?1049h", "\x1b[?2004h", "\x1b[6n"] {
+    for attack in
+        ["\x07", "\x1b]0;x\x07", "\x1b]52;c;AAAA\x07", "\x1b[31m", "\x1b[?25l", "\x1b[?1049h", "\x1b[?2004h", "\x1b[6n"]
+    {
         assert!(!effects(attack).is_empty(), "{attack:?}");
     }
     assert_eq!(effects("two\nlines, 图片\tعربي"), [""; 0]);
@@ -143,19 +145,24 @@ fn a_data_set_full_of_hostile_text_is_listed_shown_and_checked_without_a_control
         let missing = format!("missing {text}");
         rows.extend([talk("assistant", &[]), talk("assistant", &[&missing]), talk(text, &[])]);
         if let Some(name) = file_name(text) {
-            std::fs::write(dir.path().join(&name), if i % 2 == 0 { picture.as_slice() } else { text.as_bytes() }).unwrap();
+            std::fs::write(dir.path().join(&name), if i % 2 == 0 { picture.as_slice() } else { text.as_bytes() })
+                .unwrap();
             rows.push(talk("assistant", &[&name]));
         }
         // As the name of a set, of a file, and of columns.
         if text.len() < 1000 {
             entries.insert(text.clone(), json!({"file_name": format!("{text}.json"), text: text}));
-            entries.insert(format!("columns {text}"), json!({"file_name": "d.json", "formatting": "sharegpt", "columns": {"messages": text}, "tags": tags}));
+            entries.insert(
+                format!("columns {text}"),
+                json!({"file_name": "d.json", "formatting": "sharegpt", "columns": {"messages": text}, "tags": tags}),
+            );
         }
     }
     let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
     std::fs::write(dir.path().join("d.json"), text).unwrap();
     let columns = json!({"messages": "messages", "images": "images"});
-    entries.insert("d".into(), json!({"file_name": "d.json", "formatting": "sharegpt", "columns": columns, "tags": tags}));
+    entries
+        .insert("d".into(), json!({"file_name": "d.json", "formatting": "sharegpt", "columns": columns, "tags": tags}));
     std::fs::write(dir.path().join("dataset_info.json"), json!(entries).to_string()).unwrap();
 
     let run = |args: &[&str]| {
@@ -163,16 +170,22 @@ fn a_data_set_full_of_hostile_text_is_listed_shown_and_checked_without_a_control
         let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
         let out = command.arg("data").args(args).args(["--dataset-dir", folder]).output().unwrap();
         assert!(out.status.code().is_some_and(|code| code < 20), "{args:?}: {}", out.status);
-        for (name, bytes) in [("stdout", out.stdout), ("stderr", out.stderr)] {
-            let text = String::from_utf8(bytes).unwrap();
+        let texts = [out.stdout, out.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        for (name, text) in ["stdout", "stderr"].iter().zip(&texts) {
             if let Some(at) = text.find(is_forbidden) {
                 let line = text[..at].lines().last().unwrap_or_default();
                 panic!("{args:?} wrote {:?} to {name} behind {line:?}", text[at..].chars().next());
             }
         }
+        texts.concat()
     };
-    run(&["list"]);
-    run(&["check", "d"]);
+    for command in [&["list"][..], &["check", "d"]] {
+        let said = run(command);
+        assert!(
+            said.contains("\\u{1b}") && said.contains("\\u{9b}") && said.contains("\\u{202e}"),
+            "{command:?}: {said}"
+        );
+    }
     run(&["stats", "d"]);
     for i in (0..rows.len()).map(|i| i.to_string()) {
         run(&["show", "d", "--index", &i]);

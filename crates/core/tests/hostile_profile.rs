@@ -6,6 +6,9 @@ mod meter;
 use lightbox_core::profile::{KEYS, Kind, Origin, Profile};
 use std::fmt::Write;
 
+/// The largest file that is read.
+const SIZE: usize = 128 << 10;
+
 /// The messages of a profile that must be wrong.
 fn refusals(text: &str) -> Vec<String> {
     match Profile::parse::<&str>("p.yaml", text, &[]) {
@@ -40,12 +43,18 @@ fn every_key_refuses_numbers_out_of_its_range() {
         let above = range.max + if range.below_max { 0.0 } else { step };
         let mut values: Vec<String> = [below, above].iter().filter(|x| x.is_finite()).map(f64::to_string).collect();
         limits += values.len();
-        values.extend([".nan", ".inf", "-.inf", "1e400", "99999999999999999999999999", "0x", "1 2", "[1]", "{a: 1}", "true"].map(Into::into));
+        values.extend(
+            [".nan", ".inf", "-.inf", "1e400", "99999999999999999999999999", "0x", "1 2", "[1]", "{a: 1}", "true"]
+                .map(Into::into),
+        );
         for value in values {
             let messages = refusals(&format!("\n{}: {value}", key.name));
             let not_yaml = messages[0].contains("not valid YAML");
             assert!(messages[0].starts_with("p.yaml:2:"), "{messages:?}");
-            assert!(not_yaml || messages[0].ends_with(&format!("is not allowed; needs {}", key.allowed())), "{messages:?}");
+            assert!(
+                not_yaml || messages[0].ends_with(&format!("is not allowed; needs {}", key.allowed())),
+                "{messages:?}"
+            );
         }
     }
     assert!(limits > 30, "only {limits} limits tried");
@@ -56,7 +65,10 @@ fn every_key_that_stands_twice_or_looks_like_another_is_refused_with_its_line() 
     for key in KEYS {
         let name = key.name;
         let twice = refusals(&format!("{name}: null\n# {name}: 1\n{name}: null"));
-        assert!(twice.iter().any(|m| m.starts_with("p.yaml:3:1: ") && m.contains("set twice (first in line 1)")), "{twice:?}");
+        assert!(
+            twice.iter().any(|m| m.starts_with("p.yaml:3:1: ") && m.contains("set twice (first in line 1)")),
+            "{twice:?}"
+        );
         let shouted = name.to_uppercase().replace('_', "-");
         let lookalike = name.replacen(['a', 'e', 'o', 'p'], "\u{435}", 1);
         let invisible = format!("{name}\u{200b}");
@@ -75,20 +87,25 @@ fn every_key_that_stands_twice_or_looks_like_another_is_refused_with_its_line() 
 
 #[test]
 fn files_that_are_no_profiles_are_refused_in_little_time_memory_and_text() {
-    let many = |line: &dyn Fn(usize) -> String| (0..).map(line).scan(0, |len, line| {
-        *len += line.len();
-        (*len < 1 << 20).then_some(line)
-    }).collect::<String>();
-    let long = "x".repeat(1 << 20);
+    let many = |line: &dyn Fn(usize) -> String| {
+        (0..)
+            .map(line)
+            .scan(0, |len, line| {
+                *len += line.len();
+                (*len < SIZE).then_some(line)
+            })
+            .collect::<String>()
+    };
+    let long = "x".repeat(SIZE);
     let aliases = (1..25).fold("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned(), |mut text, i| {
         let earlier = format!("*a{}", i - 1);
         writeln!(text, "a{i}: &a{i} [{}]", vec![earlier; 10].join(",")).unwrap();
         text
     });
     for (name, text) in [
-        ("a key of a megabyte", format!("{long}: 1")),
-        ("a value of a megabyte", format!("seed: {long}")),
-        ("an interpolation of a megabyte", format!("seed: ${{{long}")),
+        ("a key as long as a file", format!("{long}: 1")),
+        ("a value as long as a file", format!("seed: {long}")),
+        ("an interpolation as long as a file", format!("seed: ${{{long}")),
         ("unknown keys", many(&|i| format!("key{i}: 1\n"))),
         ("keys like ours", many(&|i| format!("learning_rat{i}: 1\n"))),
         ("keys that are not found again", many(&|i| format!("\"\\x6b{i}\": 1\n"))),
@@ -99,9 +116,9 @@ fn files_that_are_no_profiles_are_refused_in_little_time_memory_and_text() {
         ("question marks", many(&|_| "? ".to_owned())),
         ("tags", many(&|_| "!!a ".to_owned())),
         ("documents", many(&|_| "---\n".to_owned())),
-        ("NULs", "\0".repeat(1 << 20)),
-        ("tabs", "\t".repeat(1 << 20)),
-        ("quotes", "\"".repeat(1 << 20)),
+        ("NULs", "\0".repeat(SIZE)),
+        ("tabs", "\t".repeat(SIZE)),
+        ("quotes", "\"".repeat(SIZE)),
     ] {
         let (messages, peak) = meter::peak(|| refusals(&text));
         assert!(messages.len() <= 102, "{name}: {} messages", messages.len());

@@ -114,7 +114,8 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
     );
 
     refuse(
-        p.load_best_model_at_end && (p.eval_strategy == IntervalStrategy::No || p.save_strategy == IntervalStrategy::No),
+        p.load_best_model_at_end
+            && (p.eval_strategy == IntervalStrategy::No || p.save_strategy == IntervalStrategy::No),
         &["load_best_model_at_end", "eval_strategy", "save_strategy"],
         "`load_best_model_at_end` needs evaluations and checkpoints: set `eval_strategy` and `save_strategy`",
     );

@@ -5,14 +5,15 @@
 use super::error::{Place, Problem, ProfileError};
 use super::other_keys::{OTHER_KEYS, OtherKey};
 use super::{KEYS, Profile, check};
+use crate::safe_text::clean_line;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_yaml::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-/// A profile is a page of text; a file of many megabytes is some other file.
-const MAX_BYTES: u64 = 1 << 20;
+/// A profile is a page of text; a larger file is some other file. Parsed, YAML can take 350 times its bytes.
+const MAX_BYTES: u64 = 128 << 10;
 
 /// Where so much is wrong, some other kind of file was named; and each problem costs a search for the key that was meant.
 const MAX_PROBLEMS: usize = 100;
@@ -152,7 +153,7 @@ impl Reader<'_> {
                 return self.problem(
                     Place::File { path: self.name.to_owned(), at },
                     None,
-                    format!("not valid YAML: {message}{hint}"),
+                    format!("not valid YAML: {}{hint}", clean_line(message, 200)),
                 );
             }
         };
@@ -281,14 +282,9 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A text as it can stand in a one-line message: without control characters, not too long.
+/// A text as it can stand in a one-line message.
 fn short(text: &str) -> String {
-    let mut rest = text.chars();
-    let mut short: String = rest.by_ref().take(60).flat_map(char::escape_debug).collect();
-    if rest.next().is_some() {
-        short.push('…');
-    }
-    short
+    clean_line(text, 60)
 }
 
 /// The top level of a profile in the order of the text, duplicates kept, so that they can be reported with their lines.
