@@ -179,13 +179,11 @@ fn a_data_set_full_of_hostile_text_is_listed_shown_and_checked_without_a_control
         }
         texts.concat()
     };
-    for command in [&["list"][..], &["check", "d"]] {
-        let said = run(command);
-        assert!(
-            said.contains("\\u{1b}") && said.contains("\\u{9b}") && said.contains("\\u{202e}"),
-            "{command:?}: {said}"
-        );
-    }
+    let listed = run(&["list"]);
+    assert!(["\\u{1b}", "\\u{9b}", "\\u{202e}"].iter().all(|shown| listed.contains(shown)), "{listed}");
+    // The first problems only, which are those of the first texts.
+    let checked = run(&["check", "d"]);
+    assert!(checked.contains("\\u{1}"), "{checked}");
     run(&["stats", "d"]);
     for i in (0..rows.len()).map(|i| i.to_string()) {
         run(&["show", "d", "--index", &i]);

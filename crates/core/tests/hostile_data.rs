@@ -317,6 +317,28 @@ fn paths_lead_to_regular_files_or_are_named() {
 }
 
 #[test]
+fn inputs_that_broke_something_once_are_named_today() {
+    let seeds = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(name);
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let pictures = seeds("image");
+    assert!(!pictures.is_empty());
+    for path in pictures {
+        let report = Set::new(row(&[path.canonicalize().unwrap().to_str().unwrap()]).to_string()).check();
+        assert_eq!(report.problems.len(), 1, "{}", path.display());
+    }
+    let tables = seeds("parquet");
+    assert!(!tables.is_empty());
+    for path in tables {
+        let names = vec![path.to_str().unwrap().to_owned()];
+        let options = DatasetOptions { dataset_dir: ".".into(), media_dir: None, names, max_samples: None, seed: 0 };
+        let refused = Dataset::open(&options).map(|d| checked(&d)).map_or(true, |report| !report.problems.is_empty());
+        assert!(refused, "{}", path.display());
+    }
+}
+
+#[test]
 fn what_changes_after_opening_is_an_error_of_its_rows_and_never_a_crash() {
     let rows = [row(&["good.png"]).to_string(), row(&["good.png"]).to_string()].join("\n");
     let kinds = |change: &dyn Fn(&Set)| {
