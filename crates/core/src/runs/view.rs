@@ -1,9 +1,9 @@
 //! A run as a reader sees it: what the files say, and what follows from the lock. Reading never changes a run.
-use super::RunDir;
 use super::heartbeat::Beat;
 use super::info::RunInfo;
 use super::lock::{Liveness, WorkerInfo};
 use super::state::{Reason, RunState, Status};
+use super::RunDir;
 use serde::Serialize;
 use std::io;
 

@@ -2,9 +2,9 @@
 //! evaluation, checkpoints, a full disk, numbers that are not finite. Whatever computes is a [`Trainee`]: the engine over
 //! libtorch, or the fake engine with which processes and screens are tested.
 
-use super::commands::SampleNow;
 use super::record::StepTime;
 use super::results::EvalResults;
+use super::commands::SampleNow;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
