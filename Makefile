@@ -7,7 +7,7 @@ PEER   := $(or $(LIGHTBOX_REFERENCE_PYTHON),$(CURDIR)/.reference/bin/python)
 # Tests and benchmarks compare numbers and times, so they compute in one thread. The demo and training use all cores.
 TESTED := env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 LIGHTBOX_REFERENCE_PYTHON=$(PEER)
 
-.PHONY: help demo build libtorch test lint reference fuzz bench gpu-check clean
+.PHONY: help demo build libtorch test torture lint reference fuzz bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,10 @@ libtorch: ## find libtorch 2.11, or install it into .libtorch/
 test: build ## all tests (those that compare with PEFT need `make reference` once)
 	$(STEP) "Build of the tests" cargo test --release --workspace --no-run
 	$(STEP) "Tests" $(TESTED) cargo test --release --workspace --no-fail-fast
+
+torture: build ## the tests of survival, 20 times as many kills, faults and races (about an hour)
+	$(STEP) "Build of the tests" cargo test --release --test survive --no-run
+	$(STEP) "Torture" $(TESTED) LIGHTBOX_TORTURE=20 cargo test --release --test survive -- --nocapture --test-threads 2
 
 lint: libtorch ## formatting, and warnings as errors
 	$(STEP) "Formatting" scripts/if-installed.sh fmt --all --check

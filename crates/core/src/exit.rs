@@ -39,7 +39,7 @@ impl Exit {
     /// For the end of `--help`.
     pub const HELP: &str = "Exit codes: 0 done · 1 failed · 2 wrong command line · 3 stopped, can be resumed · 10 a setting, name or path does not fit · \
         11 problems in the data · 12 the model or adapter cannot be used · 20 out of memory · 21 loss or gradient not finite · 22 disk · \
-        24 GPU · 70 internal · 127 the worker or its libtorch is missing";
+        23 another worker has the run · 24 GPU · 70 internal · 127 the worker or its libtorch is missing";
 }
 
 /// An error that knows its exit code.

@@ -4,12 +4,13 @@
 //! version wrote the file; see [`hub_name`]. Only safetensors is read: a pickle can run code.
 
 use anyhow::{Context, Result, bail};
+use lightbox_core::fs;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
@@ -230,10 +231,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     // The data begins 8-byte aligned, padded with blanks: safetensors' own rule.
     header.resize(header.len().next_multiple_of(8), b' ');
 
-    let partial = path.with_extension("safetensors.partial");
-    let write = || -> Result<()> {
-        let file = File::create(&partial)?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
+    fs::write_atomic_by(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for t in tensors.values() {
@@ -242,11 +240,9 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
             // SAFETY: contiguous CPU tensor of exactly `bytes` bytes, alive through the write.
             out.write_all(unsafe { std::slice::from_raw_parts(t.data_ptr() as *const u8, bytes) })?;
         }
-        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        std::fs::rename(&partial, path)?;
         Ok(())
-    };
-    write().with_context(|| format!("{}: cannot be written", path.display()))
+    })?;
+    Ok(())
 }
 
 /// Writes `model.safetensors`, or shards of at most `shard_bytes` with their index, as `save_pretrained` lays them out.
@@ -278,7 +274,7 @@ pub fn save_model(dir: &Path, tensors: BTreeMap<String, Tensor>, shard_bytes: us
     }
     let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
     let path = dir.join("model.safetensors.index.json");
-    lightbox_core::fs::write_atomic(&path, serde_json::to_string_pretty(&index)?.as_bytes())
+    fs::write_atomic(&path, serde_json::to_string_pretty(&index)?.as_bytes())
         .with_context(|| path.display().to_string())
 }
 

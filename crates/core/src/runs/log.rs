@@ -1,83 +1,30 @@
 //! Our own logs: `events.jsonl` (what happened) and `metrics.jsonl` (one line per update). Only appended to; a reader
 //! takes complete lines and skips, but counts, what it cannot read. What the lines hold is in [`super::record`].
+//!
+//! A training step never waits for a log: lines go through a bounded queue to a thread of their own (`writer.rs`). Where
+//! the disk cannot keep up, or takes nothing, lines are left out and counted, and a `dropped` event says how many.
+mod lines;
+mod writer;
+
 use super::record::{Event, Header, Line, Metric, VERSION};
+use super::tail::Tail;
 use super::{RunDir, now_ms};
+use crate::fault;
+use crate::safe_text::clean;
+pub use lines::JsonLines;
+use lines::Place;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use writer::{Class, Job, Losses, Writer};
 
-/// A file of lines that is only appended to.
-#[derive(Debug)]
-pub struct JsonLines {
-    file: File,
-    path: PathBuf,
-    /// Length up to the last complete line.
-    len: u64,
-}
-
-impl JsonLines {
-    /// Opens the file or makes it. A torn last line, left by a crash, is cut off.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let at = |e: io::Error| io::Error::new(e.kind(), format!("opening {}: {e}", path.display()));
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(at)?;
-        let len = complete_len(&mut file).map_err(at)?;
-        file.set_len(len).map_err(at)?;
-        Ok(Self { file, path: path.to_owned(), len })
-    }
-
-    /// Adds one line (without its newline). A line that could not be written whole (full disk) is taken back, so that
-    /// the next one does not grow together with its beginning.
-    pub fn append(&mut self, line: &str) -> io::Result<()> {
-        debug_assert!(!line.contains('\n'));
-        let bytes = format!("{line}\n").into_bytes();
-        match self.file.write_all(&bytes) {
-            Ok(()) => {
-                self.len += bytes.len() as u64;
-                Ok(())
-            }
-            Err(e) => {
-                let undone = self
-                    .file
-                    .set_len(self.len)
-                    .err()
-                    .map_or(String::new(), |e| format!(" (and the line's beginning stays: {e})"));
-                Err(io::Error::new(e.kind(), format!("writing {}: {e}{undone}", self.path.display())))
-            }
-        }
-    }
-
-    /// Waits until what was written is on the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data().map_err(|e| io::Error::new(e.kind(), format!("writing {}: {e}", self.path.display())))
-    }
-}
-
-/// Length of a file up to and including its last newline.
-fn complete_len(file: &mut File) -> io::Result<u64> {
-    let mut end = file.metadata()?.len();
-    let mut block = vec![0; 64 << 10];
-    while end > 0 {
-        let start = end.saturating_sub(block.len() as u64);
-        let part = &mut block[..(end - start) as usize];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(part)?;
-        if let Some(newline) = part.iter().rposition(|&b| b == b'\n') {
-            return Ok(start + newline as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
-}
-
-/// Both logs of a run, written by the worker.
+/// Both logs of a run, written by the worker. Dropping it waits until all is written, at most 10 seconds.
 #[derive(Debug)]
 pub struct RunLog {
-    events: JsonLines,
-    metrics: JsonLines,
-    /// One counter over both files, so that they can be put in order.
+    writer: Writer,
+    /// One counter over both files, in the order of the calls. A gap is a line that was left out.
     seq: u64,
     attempt: u32,
     started: Instant,
@@ -87,17 +34,24 @@ impl RunLog {
     /// Opens the logs for a new attempt (1 for a new run, one more for each resume) and writes `header` as its first
     /// line in both. The header's `attempt` is filled in.
     pub fn open(dir: &RunDir, header: Header) -> io::Result<Self> {
-        let (events, metrics) = (dir.join(RunDir::EVENTS), dir.join(RunDir::METRICS));
-        let last = [last_place(&events)?, last_place(&metrics)?];
-        let seq = last.iter().map(|place| place.0).max().unwrap_or(0);
-        let attempt = last.iter().map(|place| place.1).max().unwrap_or(0).saturating_add(1);
-        let mut log = Self {
-            events: JsonLines::open(&events)?,
-            metrics: JsonLines::open(&metrics)?,
-            seq,
-            attempt,
-            started: Instant::now(),
-        };
+        let last = last_place(dir)?;
+        let mut events = JsonLines::open(&dir.join(RunDir::EVENTS))?;
+        let mut metrics = JsonLines::open(&dir.join(RunDir::METRICS))?;
+        Self::begin(last, header, move |job| {
+            let file = if job.class == Class::Event { &mut events } else { &mut metrics };
+            fault::io("log.line")?;
+            file.append(&job.line)?;
+            if job.durable { file.sync() } else { Ok(()) }
+        })
+    }
+
+    fn begin(
+        last: Place,
+        header: Header,
+        write: impl FnMut(&Job) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let attempt = last.att.saturating_add(1);
+        let mut log = Self { writer: Writer::start(write)?, seq: last.seq, attempt, started: Instant::now() };
         let header = Header { attempt, ..header };
         log.metric(&Metric::Header(header.clone()))?;
         log.event(&Event::Header(header))?;
@@ -109,54 +63,98 @@ impl RunLog {
         self.attempt
     }
 
-    /// Appends to `events.jsonl`; what must survive a power cut (states, checkpoints) is waited for.
+    /// Appends to `events.jsonl`. What must survive a power cut (states, checkpoints) is followed by an fdatasync; to wait
+    /// for it, call [`Self::sync`]. Takes at most 50 ms, and that only when thousands of lines wait already.
+    ///
+    /// # Errors
+    /// The disk refused a line, most likely an earlier one; each such error is given once. This event is on its way
+    /// all the same.
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
-        let line = self.line(event)?;
-        self.events.append(&line)?;
-        if event.is_durable() { self.events.sync() } else { Ok(()) }
+        self.put(Class::Event, event, event.is_durable())
     }
 
-    /// Appends to `metrics.jsonl`.
+    /// Appends to `metrics.jsonl`. Never waits.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
     pub fn metric(&mut self, metric: &Metric) -> io::Result<()> {
-        let line = self.line(metric)?;
-        self.metrics.append(&line)
+        self.put(Class::Metric, metric, false)
     }
 
-    fn line<T: Serialize>(&mut self, record: &T) -> io::Result<String> {
+    /// Waits until all is written, at most `deadline`.
+    ///
+    /// # Errors
+    /// What the disk refused, or how many lines are not written.
+    pub fn sync(&mut self, deadline: Duration) -> io::Result<()> {
+        let until = Instant::now() + deadline;
+        self.writer.drain(deadline); // makes room
+        self.tell_losses()?;
+        let missing = self.writer.drain(until.saturating_duration_since(Instant::now()));
+        if let Some(e) = self.writer.take_trouble() {
+            return Err(e);
+        }
+        if missing == 0 {
+            return Ok(());
+        }
+        let what = format!("{missing} records of the log are not written: the disk did not take them in time");
+        Err(io::Error::new(io::ErrorKind::TimedOut, what))
+    }
+
+    fn put<T: Serialize>(&mut self, class: Class, record: &T, durable: bool) -> io::Result<()> {
+        self.tell_losses()?;
+        self.send(class, record, durable, Losses::of(class, 1))?;
+        self.writer.take_trouble().map_or(Ok(()), Err)
+    }
+
+    /// Follows lines that were left out by events that say so, once there is room.
+    fn tell_losses(&mut self) -> io::Result<()> {
+        let losses = self.writer.take_losses();
+        for class in Class::ALL {
+            let count = losses.count(class);
+            if count > 0 {
+                let event = Event::Dropped { class: class.name().into(), count };
+                self.send(Class::Event, &event, false, Losses::of(class, count))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send<T: Serialize>(&mut self, class: Class, record: &T, durable: bool, stands_for: Losses) -> io::Result<()> {
         self.seq += 1;
         let mono = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(serde_json::to_string(&Line {
-            v: VERSION,
-            seq: self.seq,
-            t: now_ms(),
-            mono,
-            att: self.attempt,
-            rank: 0,
-            record,
-        })?)
+        let line = Line { v: VERSION, seq: self.seq, t: now_ms(), mono, att: self.attempt, rank: 0, record };
+        self.writer.put(Job { class, line: serde_json::to_string(&line)?, durable, stands_for });
+        Ok(())
     }
 }
 
-/// `seq` and `att` of the last readable line; zeros if there is none.
-fn last_place(path: &Path) -> io::Result<(u64, u32)> {
-    #[derive(serde::Deserialize)]
-    struct Place {
-        seq: u64,
-        att: u32,
+impl Drop for RunLog {
+    fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        if let Err(e) = self.sync(PATIENCE) {
+            // the process may well be ending without a terminal: nothing to do about an error here
+            let _ = writeln!(io::stderr(), "warning: the run's log is not complete: {}", clean(&e.to_string()));
+        }
     }
-    // A line is at most 64 KiB of text and its envelope; the last few surely lie in this tail.
-    const TAIL: u64 = 256 << 10;
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
-        Err(e) => return Err(io::Error::new(e.kind(), format!("opening {}: {e}", path.display()))),
-    };
-    let len = file.metadata()?.len();
-    file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
-    let places = tail.split(|&b| b == b'\n').rev().find_map(|line| serde_json::from_slice::<Place>(line).ok());
-    Ok(places.map_or((0, 0), |place| (place.seq, place.att)))
+}
+
+fn last_place(dir: &RunDir) -> io::Result<Place> {
+    let (events, metrics) = (Place::last(&dir.join(RunDir::EVENTS))?, Place::last(&dir.join(RunDir::METRICS))?);
+    let last = if events.seq > metrics.seq { events } else { metrics };
+    Ok(Place { att: events.att.max(metrics.att), ..last })
+}
+
+/// Appends one event to the log of a run whose worker has ended, as part of its last attempt, and waits until it is on
+/// the disk. For the supervisor, which sees how the worker ended.
+pub fn append_event(dir: &RunDir, event: &Event) -> io::Result<()> {
+    let last = last_place(dir)?;
+    let t = now_ms();
+    let (seq, mono) = (last.seq.saturating_add(1), last.mono.saturating_add(t.saturating_sub(last.t)));
+    let line = Line { v: VERSION, seq, t, mono, att: last.att, rank: 0, record: event };
+    let mut events = JsonLines::open(&dir.join(RunDir::EVENTS))?;
+    fault::io("log.line")?;
+    events.append(&serde_json::to_string(&line)?)?;
+    events.sync()
 }
 
 /// What [`read`] found.
@@ -169,74 +167,11 @@ pub struct Records<T> {
 
 /// Reads all complete lines of a log. A last line that is still being written is not counted as damaged.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Records<T>> {
-    let bytes =
-        std::fs::read(path).map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))?;
-    let complete = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
-    let mut records = Records { lines: Vec::new(), damaged: 0 };
-    for line in bytes[..complete].split_inclusive(|&b| b == b'\n') {
-        match serde_json::from_slice(line) {
-            Ok(line) => records.lines.push(line),
-            Err(_) => records.damaged += 1,
-        }
-    }
-    Ok(records)
+    std::fs::metadata(path).map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))?;
+    let mut tail = Tail::new(path.to_owned());
+    let lines = tail.poll(usize::MAX)?;
+    Ok(Records { lines, damaged: usize::try_from(tail.damaged()).unwrap_or(usize::MAX) })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::record::{Phase, Step};
-    use super::*;
-
-    fn open(dir: &RunDir) -> RunLog {
-        RunLog::open(dir, Header::new("test")).unwrap()
-    }
-
-    #[test]
-    fn one_counter_runs_over_both_logs_and_all_attempts() {
-        let temp = tempfile::tempdir().unwrap();
-        let dir = RunDir::create(temp.path()).unwrap();
-        for attempt in 1..=3 {
-            let mut log = open(&dir);
-            assert_eq!(log.attempt(), attempt);
-            log.event(&Event::Phase { phase: Phase::Training, done: None, total: None }).unwrap();
-            log.metric(&Metric::Step(Step::new(u64::from(attempt), 1.5, 0.5))).unwrap();
-        }
-        let events = read::<Event>(&dir.join(RunDir::EVENTS)).unwrap();
-        let metrics = read::<Metric>(&dir.join(RunDir::METRICS)).unwrap();
-        assert_eq!((events.damaged, metrics.damaged), (0, 0));
-        let mut seq: Vec<u64> = events.lines.iter().map(|l| l.seq).chain(metrics.lines.iter().map(|l| l.seq)).collect();
-        seq.sort_unstable();
-        assert_eq!(seq, (1..=12).collect::<Vec<_>>());
-        assert!(matches!(&events.lines[2].record, Event::Header(header) if header.attempt == 2));
-    }
-
-    #[test]
-    fn a_torn_line_is_cut_off_and_a_damaged_one_skipped_and_counted() {
-        let temp = tempfile::tempdir().unwrap();
-        let dir = RunDir::create(temp.path()).unwrap();
-        let path = dir.join(RunDir::METRICS);
-        open(&dir).metric(&Metric::Step(Step::new(1, 1.0, 1.0))).unwrap();
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"\0\0\0 not json\n{\"v\":1,\"seq\":99,\"ty").unwrap();
-        let seen = read::<Metric>(&path).unwrap();
-        assert_eq!((seen.lines.len(), seen.damaged), (2, 1));
-        open(&dir).metric(&Metric::Step(Step::new(2, 1.0, 1.0))).unwrap();
-        let seen = read::<Metric>(&path).unwrap();
-        assert_eq!((seen.lines.len(), seen.damaged), (4, 1));
-        assert!(seen.lines.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-    }
-
-    #[test]
-    fn records_of_a_newer_version_are_kept_as_unknown() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("events.jsonl");
-        std::fs::write(
-            &path,
-            "{\"v\":1,\"seq\":1,\"t\":0,\"mono\":0,\"att\":1,\"rank\":0,\"type\":\"from_the_future\",\"x\":[1]}\n",
-        )
-        .unwrap();
-        let seen = read::<Event>(&path).unwrap();
-        assert_eq!(seen.damaged, 0);
-        assert!(matches!(seen.lines[0].record, Event::Unknown));
-    }
-}
+mod tests;

@@ -6,11 +6,27 @@
 //! `events.jsonl` and `metrics.jsonl` ([`log`], [`record`]) and `state.json` ([`state`]). Whatever is replaced is
 //! replaced atomically ([`crate::fs`]); logs are only appended to.
 //!
+//! How a run is known and steered from outside; nothing here needs the worker's help, and no secret lies in any of it:
+//!
+//! | file           | mode | written by                             | how                                                    |
+//! |----------------|------|----------------------------------------|--------------------------------------------------------|
+//! | `run.lock`     | 0644 | the worker ([`lock`])                  | never; held while the process lives                    |
+//! | `worker.json`  | 0644 | the worker, once an attempt ([`lock`]) | replaced                                               |
+//! | `heartbeat`    | 0644 | the worker, each second ([`heartbeat`])| 128 bytes in place, not synced                         |
+//! | `run.json`     | 0644 | anyone who may ([`info`])              | replaced, under a lock on `.run.json.lock`             |
+//! | `commands/`    | 0700 | the run's owner ([`commands`])         | a file a command, renamed in; removed by the worker    |
+//! | `edits.json`   | 0644 | the worker ([`edits`])                 | replaced                                               |
+//! | all others     | 0644 | the worker                             | replaced, or lines appended                            |
+//!
+//! Modes are before the umask, which may take more away; only `commands/` is closed on purpose, since whoever may write
+//! there steers the run.
+//!
 //! [`schedule`] and [`steps`] are the arithmetic of a run: how many updates, when, with which learning rate.
 //! Read [`steps`] first, then [`log`].
 
 pub mod checkpoints;
 pub mod commands;
+pub mod crash;
 pub mod drive;
 pub mod edits;
 pub mod heartbeat;
@@ -23,8 +39,10 @@ pub mod progress;
 pub mod queue;
 pub mod record;
 pub mod registry;
+pub mod report;
 pub mod results;
 pub mod rings;
+pub mod say;
 pub mod schedule;
 pub mod state;
 pub mod steps;
@@ -68,6 +86,8 @@ impl RunDir {
     pub const COMMANDS: &str = "commands";
     /// Settings changed while running ([`edits`]).
     pub const EDITS: &str = "edits.json";
+    /// One file for each internal fault ([`crash`]).
+    pub const CRASH: &str = "crash";
     /// What the model wrote when asked during training, a folder for each step.
     pub const SAMPLES: &str = "samples";
 
@@ -75,8 +95,7 @@ impl RunDir {
     /// the usual umask): what lies in it is meant to be shared, and secrets never do.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        std::fs::create_dir_all(&path)
-            .map_err(|e| io::Error::new(e.kind(), format!("making the run folder {}: {e}", path.display())))?;
+        crate::fs::create_dir_all(&path)?;
         Ok(Self { path })
     }
 
@@ -116,6 +135,25 @@ impl RunDir {
 /// `x` rounded to `digits` decimals, as Python's `round` does it (the decimal nearest to the exact binary value).
 pub(crate) fn round(x: f64, digits: usize) -> f64 {
     format!("{x:.digits$}").parse().unwrap_or(x)
+}
+
+/// A small JSON file of the run.
+///
+/// # Errors
+/// Names the file. `InvalidData`: it is damaged.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let naming = |kind, e: String| io::Error::new(kind, format!("reading {}: {e}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| naming(e.kind(), e.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        naming(io::ErrorKind::InvalidData, crate::safe_text::clean_line(&format!("it is damaged: {e}"), 300))
+    })
+}
+
+/// Replaces a small JSON file of the run.
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    crate::fs::write_atomic(path, &bytes)
 }
 
 /// Milliseconds since 1970, for display and logs only; durations are measured with `Instant`.

@@ -193,7 +193,7 @@ pub enum Event {
     },
     /// Records that a slow disk made the worker leave out.
     Dropped {
-        /// `metric`, `system` or `event`.
+        /// `metric` or `event`.
         class: String,
         count: u64,
     },
@@ -242,7 +242,7 @@ pub enum Ack {
 }
 
 impl Event {
-    /// Must be on the disk before the run goes on.
+    /// Must survive a power cut: the log's thread has it written to the disk itself, not only to its cache.
     pub fn is_durable(&self) -> bool {
         matches!(
             self,
@@ -339,6 +339,53 @@ pub struct Eval {
     /// Samples.
     pub n: u64,
     pub dt_ms: u64,
+}
+
+/// A line of `system.jsonl`. That file has a `seq` of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SystemRecord {
+    Header(Header),
+    System(System),
+    /// Written by a newer version; ignored.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+/// The machine at one moment. What could not be measured is `null`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct System {
+    /// All that the driver shows; empty without a GPU.
+    pub gpus: Vec<Gpu>,
+    /// The worker's resident memory.
+    pub rss_bytes: Option<u64>,
+    /// Of one core, so several busy threads give more than 100; since the line before.
+    pub cpu_percent: Option<f64>,
+    /// Where the run's folder lies.
+    pub disk_free_bytes: Option<u64>,
+    /// Processes that want to run, on average over a minute.
+    pub load_1min: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gpu {
+    /// As NVML counts them (`CUDA_VISIBLE_DEVICES` has no say here).
+    pub index: u32,
+    pub name: String,
+    /// Part of the time in which some kernel ran.
+    pub util_percent: Option<u32>,
+    pub mem_used_bytes: Option<u64>,
+    pub mem_total_bytes: Option<u64>,
+    /// The worker's part of the used memory; not known inside some containers.
+    pub mem_worker_bytes: Option<u64>,
+    pub temp_c: Option<u32>,
+    pub power_w: Option<f64>,
+    pub power_limit_w: Option<f64>,
+    pub sm_clock_mhz: Option<u32>,
+    /// NVML's names of the reasons why the clock is held down, e.g. `SW_POWER_CAP`.
+    pub throttle: Vec<String>,
 }
 
 /// Names the samples of an update (their indices, in order) in 16 hexadecimal digits, so that two runs can be compared.

@@ -1,10 +1,10 @@
-//! `state.json`: one small file that says how a run stands. Lists of runs read only this; it is replaced whole, at once
-//! when the status changes and else at most once a second.
+//! `state.json`: one small file that says how a run stands. Lists of runs read only this. It is replaced whole: at once and
+//! to the disk when the status or the newest checkpoint changes; the rest once a second by the heartbeat's thread, so that
+//! no step waits for a disk.
 use super::{RunDir, now_ms};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,6 +71,13 @@ pub struct RunState {
     pub updated_ms: u64,
 }
 
+/// What every version of the file has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Version {
+    v: u32,
+}
+
 impl RunState {
     /// Reads the file.
     ///
@@ -79,14 +86,16 @@ impl RunState {
     pub fn read(dir: &RunDir) -> io::Result<Self> {
         let path = dir.join(RunDir::STATE);
         let at = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-        let state: Self = serde_json::from_slice(&std::fs::read(&path).map_err(at)?).map_err(|e| at(e.into()))?;
-        if state.v > super::record::VERSION {
+        let bytes = std::fs::read(&path).map_err(at)?;
+        // the version first: a newer file need not even have our types
+        let version: Version = serde_json::from_slice(&bytes).map_err(|e| at(e.into()))?;
+        if version.v > super::record::VERSION {
             return Err(at(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "written by a newer version of Lightbox; update to read it",
             )));
         }
-        Ok(state)
+        serde_json::from_slice(&bytes).map_err(|e| at(e.into()))
     }
 }
 
@@ -95,13 +104,11 @@ impl RunState {
 pub struct StateFile {
     path: PathBuf,
     state: RunState,
-    written: Option<Instant>,
+    /// Something has changed that the file does not say yet.
+    dirty: bool,
 }
 
 impl StateFile {
-    /// Readers look a few times a second; more often would only wear the disk.
-    const INTERVAL: Duration = Duration::from_secs(1);
-
     /// Writes a first state of this process.
     pub fn create(dir: &RunDir, status: Status, total_steps: u64) -> io::Result<Self> {
         let state = RunState {
@@ -112,8 +119,8 @@ impl StateFile {
             started_ms: now_ms(),
             ..RunState::default()
         };
-        let mut file = Self { path: dir.join(RunDir::STATE), state, written: None };
-        file.write()?;
+        let mut file = Self { path: dir.join(RunDir::STATE), state, dirty: true };
+        file.write(crate::fs::write_atomic)?;
         Ok(file)
     }
 
@@ -122,19 +129,28 @@ impl StateFile {
         &self.state
     }
 
-    /// Changes the state; writes it if the status or the checkpoint changed, or the last time is a second ago.
+    /// Changes the state; writes it if the status, its reason or the checkpoint changed.
     pub fn update(&mut self, change: impl FnOnce(&mut RunState)) -> io::Result<()> {
-        let before = (self.state.state, self.state.checkpoint.clone());
+        let before = (self.state.state, self.state.reason.clone(), self.state.checkpoint.clone());
         change(&mut self.state);
         self.state.loss = self.state.loss.filter(|loss| loss.is_finite());
-        let urgent = before != (self.state.state, self.state.checkpoint.clone());
-        if urgent || self.written.is_none_or(|at| at.elapsed() >= Self::INTERVAL) { self.write() } else { Ok(()) }
+        self.dirty = true;
+        let s = &self.state;
+        if before.0 != s.state || before.1 != s.reason || before.2 != s.checkpoint {
+            return self.write(crate::fs::write_atomic);
+        }
+        Ok(())
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Writes what has changed, without waiting for the disk: after a power cut an older state may be there.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.dirty { self.write(crate::fs::write_replacing) } else { Ok(()) }
+    }
+
+    fn write(&mut self, by: fn(&Path, &[u8]) -> io::Result<()>) -> io::Result<()> {
         self.state.updated_ms = now_ms();
-        crate::fs::write_atomic(&self.path, serde_json::to_string_pretty(&self.state)?.as_bytes())?;
-        self.written = Some(Instant::now());
+        by(&self.path, serde_json::to_string_pretty(&self.state)?.as_bytes())?;
+        self.dirty = false;
         Ok(())
     }
 }
@@ -152,6 +168,9 @@ mod tests {
         assert_eq!(RunState::read(&dir).unwrap().state, Status::Running);
         file.update(|s| (s.step, s.loss) = (3, Some(f64::NAN))).unwrap();
         assert_eq!((file.state().step, file.state().loss), (3, None));
+        assert_eq!(RunState::read(&dir).unwrap().step, 0, "a step waits for the next second");
+        file.flush().unwrap();
+        assert_eq!(RunState::read(&dir).unwrap().step, 3);
         file.update(|s| s.checkpoint = Some("checkpoint-3".into())).unwrap();
         let read = RunState::read(&dir).unwrap();
         assert_eq!(

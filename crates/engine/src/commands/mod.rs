@@ -5,13 +5,14 @@ pub mod predict;
 pub mod score;
 
 use crate::generate::{Options, Prompt};
+use crate::model::Qwen2Vl;
 use crate::setup::{self, Ready};
 use anyhow::{Context, Result};
 use lightbox_core::args::{Dtype, ResolvedModel};
 use lightbox_core::data::ImageRef;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
-use lightbox_core::text::{Conversation, encode_prompt};
+use lightbox_core::text::{Conversation, Tokenizer, encode_prompt};
 use lightbox_core::vision::PixelBudget;
 use tch::Kind;
 
@@ -32,10 +33,14 @@ fn load(m: &ResolvedModel) -> Result<Ready> {
 
 /// The generation keys of a profile, for this model.
 fn options(p: &Profile, ready: &Ready) -> Options {
-    let mut eos = ready.model.config.eos_token_id.clone();
+    options_for(p, &ready.model, &ready.tokenizer)
+}
+
+pub fn options_for(p: &Profile, model: &Qwen2Vl, tokenizer: &Tokenizer) -> Options {
+    let mut eos = model.config.eos_token_id.clone();
     // A config may be silent about it; the template ends every turn with it.
-    if !eos.contains(&ready.tokenizer.im_end) {
-        eos.push(ready.tokenizer.im_end);
+    if !eos.contains(&tokenizer.im_end) {
+        eos.push(tokenizer.im_end);
     }
     Options {
         max_new_tokens: p.max_new_tokens,
@@ -46,7 +51,7 @@ fn options(p: &Profile, ready: &Ready) -> Options {
         repetition_penalty: p.repetition_penalty,
         seed: p.seed,
         eos,
-        vocab_limit: Some(ready.tokenizer.vocab_size() as i64),
+        vocab_limit: Some(tokenizer.vocab_size() as i64),
     }
 }
 

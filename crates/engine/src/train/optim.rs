@@ -45,6 +45,11 @@ impl Optimizer {
         self.parameters.iter().map(|p| p.value.numel()).sum()
     }
 
+    /// Bytes of all moments.
+    pub fn bytes(&self) -> usize {
+        self.parameters.iter().map(|p| 2 * p.exp_avg.numel() * p.exp_avg.kind().elt_size_in_bytes()).sum()
+    }
+
     /// Scales the gradients to a common norm of at most `max_norm` (0: leaves them). Returns the norm before.
     /// Reading it is this step's wait for the device: no update is made before it is known to be finite.
     pub fn clip(&self, max_norm: f64) -> Result<f32> {

@@ -328,6 +328,7 @@ fn losses_of_single_samples_are_those_of_llama_factory() {
         processor: &processor,
         budget: data::pixel_budget(&p),
         multiple: 8,
+        on_bad: lightbox_core::data::OnBad::Refuse,
     };
     for which in ["base", "adapter"] {
         if which == "adapter" {

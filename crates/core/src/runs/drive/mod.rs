@@ -1,10 +1,24 @@
 //! The training loop, without the mathematics: what a worker does between two updates. Signals and commands, logs,
 //! evaluation, checkpoints, a full disk, numbers that are not finite. Whatever computes is a [`Trainee`]: the engine over
 //! libtorch, or the fake engine with which processes and screens are tested.
+//!
+//! [`lock`], [`resume::find`] and [`Session::open`] make this process the run's worker; [`drive`] is the loop.
 
+mod control;
+mod course;
+pub mod resume;
+mod saving;
+mod session;
+mod signals;
+mod the_loop;
+mod verify;
+
+pub use session::{Session, lock};
+pub use the_loop::{Task, drive};
+
+use super::commands::SampleNow;
 use super::record::StepTime;
 use super::results::EvalResults;
-use super::commands::SampleNow;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -44,7 +58,7 @@ pub enum Trouble {
 
 /// What a trainee may ask and tell in the middle of an update.
 pub trait Beat {
-    /// A safe point: micro-batch `micro` of this update is done. Blocks while the run is paused.
+    /// A safe point: micro-batch `micro` of this update (or of an evaluation) is done.
     fn micro(&mut self, micro: u64) -> Flow;
     fn trouble(&mut self, trouble: Trouble);
 }
@@ -64,6 +78,8 @@ pub trait Trainee {
     /// Gradients of update `k` (0, 1, …), any k: a resumed or lengthened run asks for what it needs, nearly always the
     /// next one. `None`: abandoned at a safe point. Samples in `skip` (indices in the data set) are left out.
     ///
+    /// If no sample is left, [`Computed::samples`] is empty and there is nothing to apply.
+    ///
     /// # Errors
     /// With an exit code; gradients may be in any state, weights and optimizer are as before.
     fn gradients(&mut self, k: u64, skip: &BTreeSet<u64>, beat: &mut dyn Beat) -> Result<Option<Computed>>;
@@ -71,7 +87,7 @@ pub trait Trainee {
     /// The optimizer's step with the gradients of [`Trainee::gradients`]; then no gradients.
     fn apply(&mut self, lr: f64) -> Result<()>;
 
-    /// Forgets the gradients. The optimizer's own count of steps goes on, as if the update had been made.
+    /// Forgets the gradients: no update is made.
     fn discard(&mut self) -> Result<()>;
 
     /// The loss on the evaluation samples (the first `limit`); `None` if there are none, or if it was abandoned.

@@ -1,0 +1,163 @@
+//! R6: a disk that is really full: a tmpfs of a chosen size, and a limit on the size of files. Needs the right to mount; where
+//! that is refused the test says so and checks the limit alone.
+
+use crate::rig::{Engine, Rig, scaled};
+use lightbox_core::runs::checkpoints;
+use lightbox_core::runs::record::Event;
+use lightbox_core::runs::state::Status;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Bytes of one checkpoint of the fake engine here.
+const ONE: u64 = 1 << 20;
+
+/// A file system of `bytes` that goes away with the value.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let out = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "lightbox-test"])
+            .arg(dir.path())
+            .output()
+            .ok()?;
+        out.status.success().then_some(Self(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+/// Three checkpoints are kept, and a fourth is written before the oldest goes; then the adapter.
+const EXTRA: &str = "max_steps: 20\nsave_steps: 5\nsave_total_limit: 3\nplot_loss: false";
+
+fn rig(path: &Path) -> Rig {
+    Rig::at(Engine::Fake, path, EXTRA).env("LIGHTBOX_FAKE_BYTES", ONE)
+}
+
+#[test]
+fn r6_a_full_disk_refuses_hopeless_runs_keeps_old_checkpoints_and_waits_at_the_end() {
+    let temp = tempfile::tempdir().unwrap();
+    let clean = rig(&temp.path().join("run"));
+    assert_eq!(clean.finish().code(), Some(0), "{}", clean.log_text());
+    let outcome = clean.outcome();
+    let need = ONE * 9 / 2 + (2 << 20);
+
+    let (mut refused, mut finished, mut waited, steps) = (0, 0, 0, scaled(24).min(96));
+    for i in 0..steps {
+        let size = need / 10 + need * 2 * i as u64 / steps as u64 + (16 << 20) * u64::from(i % 2 == 1);
+        let Some(disk) = Small::mount(size) else {
+            println!("R6: mounting a tmpfs is refused here; skipped");
+            return;
+        };
+        let how = format!("{size} bytes, one checkpoint has {ONE}");
+        let rig = rig(&disk.path().join("run"));
+        let filler = disk.path().join("filler");
+        if i % 2 == 1 {
+            // Enough room at the start, then somebody else takes it.
+            std::fs::write(&filler, vec![0; 1 << 20]).unwrap();
+        }
+        let mut worker = rig.start();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if !worker.alive() {
+                break;
+            }
+            if rig.state_if_any().is_some_and(|s| s.state == Status::Paused) {
+                waited += 1;
+                let reason = rig.state().reason.unwrap();
+                assert_eq!(reason.kind, "disk_full", "{how}");
+                rig.keeps_its_checkpoints(&how);
+                // More room than before: the weights are written, and the run is done.
+                let status = Command::new("mount").args(["-o", "remount,size=64m"]).arg(disk.path()).status().unwrap();
+                assert!(status.success());
+                break;
+            }
+            assert!(Instant::now() < deadline, "{how}: neither done nor waiting\n{}", rig.log_text());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        match worker.wait().code() {
+            Some(22) => {
+                refused += 1;
+                assert!(rig.log_text().contains("output_dir"), "{how}\n{}", rig.log_text());
+                assert!(checkpoints::list(&rig.dir).unwrap().is_empty(), "nothing was trained");
+            }
+            Some(0) => {
+                finished += 1;
+                assert_eq!(rig.outcome().adapter, outcome.adapter, "{how}");
+                rig.keeps_its_checkpoints(&how);
+            }
+            other => panic!("{how}: {other:?}\n{}", rig.log_text()),
+        }
+    }
+    assert!(refused > 0 && finished > 0, "{refused} refused, {finished} finished");
+    println!(
+        "R6, a full disk: {steps} sizes, {refused} refused at the start, {finished} finished, {waited} of them waited for room"
+    );
+}
+
+#[test]
+fn r6_a_disk_that_fills_in_mid_run_costs_checkpoints_but_not_the_run() {
+    let Some(disk) = Small::mount(48 << 20) else {
+        println!("R6: mounting a tmpfs is refused here; skipped");
+        return;
+    };
+    let rig = Rig::at(Engine::Fake, &disk.path().join("run"), "max_steps: 400\nsave_steps: 50\nsave_total_limit: 3")
+        .env("LIGHTBOX_FAKE_BYTES", ONE)
+        .env("LIGHTBOX_FAKE_STEP_MS", 2);
+    let mut worker = rig.start();
+    rig.wait_for(&mut worker, "the first checkpoint", |e| matches!(e, Event::CheckpointSaved { step: 50, .. }));
+    let filler = disk.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    // Until nothing more fits.
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    rig.wait_for(&mut worker, "a failed one", |e| matches!(e, Event::CheckpointFailed { .. }));
+    assert_eq!(checkpoints::newest_complete(&rig.dir).unwrap().0.map(|c| c.step >= 50), Some(true));
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    let failed = rig
+        .events()
+        .iter()
+        .filter_map(|e| if let Event::CheckpointFailed { step, .. } = e { Some(*step) } else { None })
+        .max();
+    rig.wait_for(
+        &mut worker,
+        "one after that",
+        |e| matches!(e, Event::CheckpointSaved { step, .. } if Some(*step) > failed),
+    );
+    assert_eq!(worker.wait().code(), Some(0), "{}", rig.log_text());
+    assert!(
+        rig.log_text().contains("Training goes on") && rig.log_text().contains("checkpoint-"),
+        "{}",
+        rig.log_text()
+    );
+}
+
+#[test]
+fn r6_a_limit_on_file_sizes_is_an_error_and_not_a_death() {
+    use std::os::unix::process::CommandExt;
+    let rig = Rig::new(Engine::Fake, EXTRA).env("LIGHTBOX_FAKE_BYTES", 4 * ONE);
+    let mut command = rig.command();
+    // SAFETY: setrlimit is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit { rlim_cur: ONE, rlim_max: ONE };
+            match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let status = crate::rig::Worker(command.spawn().unwrap()).wait();
+    assert_eq!(status.code(), Some(22), "{}", rig.log_text());
+    assert!(checkpoints::list(&rig.dir).unwrap().is_empty());
+}
