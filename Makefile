@@ -7,7 +7,7 @@ PEER   := $(or $(LIGHTBOX_REFERENCE_PYTHON),$(CURDIR)/.reference/bin/python)
 # Tests and benchmarks compare numbers and times, so they compute in one thread. The demo and training use all cores.
 TESTED := env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 LIGHTBOX_REFERENCE_PYTHON=$(PEER)
 
-.PHONY: help demo build libtorch test torture lint reference bench gpu-check clean
+.PHONY: help demo build libtorch test torture lint reference fuzz bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,9 @@ reference: $(if $(LIGHTBOX_REFERENCE_PYTHON),,.reference/complete) ## transforme
 
 .reference/complete: scripts/reference-requirements.txt
 	$(STEP) "Reference environment" scripts/reference.sh
+
+fuzz: ## hostile inputs to every reader, a minute each (FUZZ_SECONDS=600: longer; needs cargo-fuzz)
+	$(STEP) "Fuzzing" scripts/fuzz.sh $(TARGETS)
 
 bench: build reference ## speed beside transformers + PEFT: target/bench.json (SAVE=1: also in docs/benchmarks/)
 	$(STEP) "Build of the preprocessing bench" cargo build --release -p lightbox-core --example preprocess

@@ -93,7 +93,7 @@ fn r6_a_full_disk_refuses_hopeless_runs_keeps_old_checkpoints_and_waits_at_the_e
             }
             Some(0) => {
                 finished += 1;
-                assert_eq!(rig.outcome().adapter, outcome.adapter, "{how}");
+                assert!(rig.outcome().adapter == outcome.adapter, "{how}");
                 rig.keeps_its_checkpoints(&how);
             }
             other => panic!("{how}: {other:?}\n{}", rig.log_text()),

@@ -91,7 +91,7 @@ fn fails_at_every_operation(engine: Engine, stride: usize) {
             let bits = crate::rig::Bits::of(&step);
             assert_eq!(Some(&bits), outcome.steps.get(&step.step), "{how}\n{}", rig.log_text());
         }
-        assert_eq!(rig.outcome().adapter, outcome.adapter, "{how}\n{}", rig.log_text());
+        assert!(rig.outcome().adapter == outcome.adapter, "{how}\n{}", rig.log_text());
         if status.code() == Some(0) && n > 40 && !rig.log_text().contains("injected") && !hit(&rig) {
             break;
         }

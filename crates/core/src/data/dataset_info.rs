@@ -6,12 +6,19 @@
 //!
 //! Entries are parsed one by one when they are used: a broken or unsupported entry hurts only those who name it.
 
+use super::media::open_regular;
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, Value};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The file's name inside `dataset_dir`.
 pub const FILE_NAME: &str = "dataset_info.json";
+
+/// LLaMA-Factory's own list of a hundred data sets has 20 KB.
+const MAX_BYTES: u64 = 16 << 20;
+/// Most samples that an entry can draw: each takes four bytes of memory at once.
+const MAX_SAMPLES: usize = 100_000_000;
 
 /// Keys of LLaMA-Factory's entries; others are named in [`Entry::notes`].
 const KEYS: [&str; 16] = [
@@ -145,9 +152,15 @@ impl DatasetInfo {
             );
         }
         let path = dataset_dir.join(FILE_NAME);
-        let bytes = std::fs::read(&path).with_context(|| {
+        let (file, len) = open_regular(&path).with_context(|| {
             format!("reading {}; dataset_dir must be the folder that holds {FILE_NAME}", path.display())
         })?;
+        if len > MAX_BYTES {
+            bail!("{} has {len} bytes, which no list of data sets has; is it the data itself?", path.display());
+        }
+        let mut bytes = Vec::with_capacity(len as usize);
+        // `take`: the file may grow while it is read.
+        file.take(MAX_BYTES).read_to_end(&mut bytes).with_context(|| format!("reading {}", path.display()))?;
         Self::parse(&path, &bytes)
     }
 
@@ -242,7 +255,8 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
         Some(v) => Some(
             v.as_u64()
                 .and_then(|n| usize::try_from(n).ok())
-                .ok_or_else(|| anyhow!("`num_samples`: {v} is not a whole number of samples"))?,
+                .filter(|&n| n <= MAX_SAMPLES)
+                .ok_or_else(|| anyhow!("`num_samples`: {v} is not a whole number of samples up to {MAX_SAMPLES}"))?,
         ),
     };
     Ok(Entry {
@@ -364,6 +378,7 @@ mod tests {
             (json!({"columns": {"images": 1}, "file_name": "a"}), "images"),
             (json!({"tags": {"role_tag": "role"}, "file_name": "a"}), "content_tag"),
             (json!({"num_samples": -1, "file_name": "a"}), "num_samples"),
+            (json!({"num_samples": 1u64 << 40, "file_name": "a"}), "num_samples"),
             (json!({}), "file_name"),
         ] {
             let message = refusal(value);

@@ -19,6 +19,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// A longer row is not read: no sample has so much text, and parsed it may take a hundred times its bytes (`[0,0,…`).
+const MAX_ROW_BYTES: u32 = 16 << 20;
+
 /// Where a row lies in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
@@ -98,6 +101,10 @@ impl JsonIndex {
                 _ => Fault::new(kind::UNREADABLE, format!("there is no row {i}; the file has {}", self.len())),
             });
         };
+        if span.len > MAX_ROW_BYTES {
+            let reason = format!("the row has {} bytes; at most {MAX_ROW_BYTES} are read", span.len);
+            return Err(Fault::new(kind::ROW_TOO_LARGE, reason));
+        }
         let mut bytes = vec![0; span.len as usize];
         self.file.read_exact_at(&mut bytes, span.start).map_err(|e| {
             Fault::new(

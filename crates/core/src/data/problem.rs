@@ -8,6 +8,8 @@ pub mod kind {
     pub const NOT_UTF8: &str = "not_utf8";
     /// The row is no JSON object.
     pub const NOT_AN_OBJECT: &str = "not_an_object";
+    /// A row of more bytes than a sample can have.
+    pub const ROW_TOO_LARGE: &str = "row_too_large";
     /// A column that dataset_info.json names (or its default) is not in the row.
     pub const MISSING_COLUMN: &str = "missing_column";
     /// A column holds another type than it should.

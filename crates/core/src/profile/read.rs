@@ -5,14 +5,20 @@
 use super::error::{Place, Problem, ProfileError};
 use super::other_keys::{OTHER_KEYS, OtherKey};
 use super::{KEYS, Profile, check};
+use crate::safe_text::clean_line;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_yaml::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-/// A profile is a page of text; a file of many megabytes is some other file.
-const MAX_BYTES: u64 = 1 << 20;
+/// A profile is a page of text; a larger file is some other file. Parsed, YAML can take 350 times its bytes.
+const MAX_BYTES: u64 = 128 << 10;
+
+/// Where so much is wrong, some other kind of file was named; and each problem costs a search for the key that was meant.
+const MAX_PROBLEMS: usize = 100;
+/// Longer names are no slips of the keys we know.
+const MAX_KEY: usize = 100;
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,12 +153,17 @@ impl Reader<'_> {
                 return self.problem(
                     Place::File { path: self.name.to_owned(), at },
                     None,
-                    format!("not valid YAML: {message}{hint}"),
+                    format!("not valid YAML: {}{hint}", clean_line(message, 200)),
                 );
             }
         };
         let mut cursor = 0;
         for (key, value) in entries {
+            if self.problems.len() >= MAX_PROBLEMS {
+                let place = Place::File { path: self.name.to_owned(), at: None };
+                let message = "only the first problems are listed; is this a profile?".to_owned();
+                return self.problem(place, None, message);
+            }
             let found = find_key(text, &key, cursor);
             if let Some(offset) = found {
                 cursor = offset + key.len();
@@ -161,7 +172,7 @@ impl Reader<'_> {
             if let Some(Place::File { at: first, .. }) = self.places.get(&key) {
                 let first = first.map_or(String::new(), |(line, _)| format!(" (first in line {line})"));
                 self.failed.insert(key.clone());
-                self.problem(place, Some(&key), format!("`{key}` is set twice{first}; remove one"));
+                self.problem(place, Some(&key), format!("`{}` is set twice{first}; remove one", short(&key)));
                 continue;
             }
             self.set(&key, &value, place, Origin::File { line: found.map_or(0, |offset| line_column(text, offset).0) });
@@ -197,7 +208,9 @@ impl Reader<'_> {
         self.failed.remove(name);
         let refusal = if let Some(interpolation) = interpolation(value) {
             Some(format!(
-                "`{name}`: {interpolation:?} has a `${{…}}`, which Lightbox does not fill in; write the value itself"
+                "`{}`: \"{}\" has a `${{…}}`, which Lightbox does not fill in; write the value itself",
+                short(name),
+                short(interpolation)
             ))
         } else if let Some(key) = KEYS.iter().find(|key| key.name == name) {
             match (key.read)(&mut self.profile, value) {
@@ -219,7 +232,7 @@ impl Reader<'_> {
             }
         } else {
             let suggestion = did_you_mean(name).map_or(String::new(), |known| format!("; did you mean `{known}`?"));
-            Some(format!("`{}` is not a key of a profile{suggestion}", name.escape_debug()))
+            Some(format!("`{}` is not a key of a profile{suggestion}", short(name)))
         };
         if let Some(message) = refusal {
             self.failed.insert(name.to_owned());
@@ -234,6 +247,9 @@ impl Reader<'_> {
 
 /// The closest known key, ours before LLaMA-Factory's others; none if nothing is close.
 fn did_you_mean(name: &str) -> Option<&'static str> {
+    if name.len() > MAX_KEY {
+        return None;
+    }
     let known = KEYS.iter().map(|key| key.name).chain(OTHER_KEYS.iter().map(|key| key.0));
     known
         .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase().replace('-', "_"), known), known))
@@ -253,21 +269,22 @@ fn interpolation(value: &Value) -> Option<&str> {
     }
 }
 
-/// A value as it can stand in a one-line message: without control characters, not too long.
+/// A value as it can stand in a one-line message.
 fn shown(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::Null => "null".to_owned(),
         Value::Bool(b) => b.to_string(),
         Value::Number(n) => n.to_string(),
-        Value::String(s) => s.escape_debug().to_string(),
+        Value::String(s) => short(s),
         Value::Sequence(_) => "[…]".to_owned(),
         Value::Mapping(_) => "{…}".to_owned(),
-        Value::Tagged(tagged) => tagged.tag.to_string().escape_debug().to_string(),
-    };
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        Value::Tagged(tagged) => short(&tagged.tag.to_string()),
     }
+}
+
+/// A text as it can stand in a one-line message.
+fn short(text: &str) -> String {
+    clean_line(text, 60)
 }
 
 /// The top level of a profile in the order of the text, duplicates kept, so that they can be reported with their lines.

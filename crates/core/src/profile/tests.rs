@@ -297,7 +297,7 @@ fn files_that_are_no_profiles_are_refused_by_name() {
     );
     assert!(write("nul.yaml", b"seed: \0\n").is_err());
     assert!(write("p.txt", b"seed: 1").unwrap_err().contains("a .yaml, .yml or .json file"));
-    assert!(write("big.yaml", &vec![b'#'; (1 << 20) + 1]).unwrap_err().contains("at most 1048576"));
+    assert!(write("big.yaml", &vec![b'#'; (128 << 10) + 1]).unwrap_err().contains("at most 131072"));
     assert!(Profile::load::<&str>(temp.path(), &[]).is_err());
     std::fs::create_dir(temp.path().join("d.yaml")).unwrap();
     assert!(

@@ -16,6 +16,7 @@ pub use about::{About, Difference, differences, settings_of};
 pub use commit::{commit, quarantine, sweep};
 pub use manifest::{FileRecord, Manifest, manifest};
 pub use retention::{Keep, pin, pins, retain};
+pub use weights::check_file as check_safetensors;
 
 use super::RunDir;
 use super::trainer_state::TrainerState;

@@ -8,6 +8,9 @@ use std::path::Path;
 /// Any of these holds a checkpoint's weights: an adapter's, or a model's (whole, or the index of its shards).
 const NAMES: [&str; 3] = ["adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json"];
 
+/// Most bytes of a safetensors header, of which each tensor takes about 130. Parsed, a hostile one takes 40 times as much.
+const MAX_HEADER: u64 = 4 << 20;
+
 /// The folder has weights, and they are as long as their headers say.
 pub fn check(folder: &Path) -> Result<(), String> {
     let Some(weights) = NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists()) else {
@@ -26,6 +29,11 @@ pub fn check_file(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|e| at(&e))?;
     // SAFETY: the run's own file, which nobody changes in place: checkpoints are written beside and renamed.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| at(&e))?;
+    if let Some(header) = map.first_chunk().map(|length| u64::from_le_bytes(*length))
+        && header > MAX_HEADER
+    {
+        return Err(at(&format!("its header has {header} bytes; at most {MAX_HEADER} are read")));
+    }
     SafeTensors::deserialize(&map).map(drop).map_err(|e| at(&e))
 }
 
