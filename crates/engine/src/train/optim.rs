@@ -45,6 +45,11 @@ impl Optimizer {
         self.parameters.iter().map(|p| p.value.numel()).sum()
     }
 
+    /// The trained tensors.
+    pub fn values(&self) -> impl Iterator<Item = &Tensor> {
+        self.parameters.iter().map(|p| &p.value)
+    }
+
     /// Scales the gradients to a common norm of at most `max_norm` (0: leaves them). Returns the norm before.
     /// Reading it is this step's wait for the device: no update is made before it is known to be finite.
     pub fn clip(&self, max_norm: f64) -> Result<f32> {
