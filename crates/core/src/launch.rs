@@ -59,9 +59,7 @@ impl Launch {
 
     fn from(get: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let set = |name: &str| get(name).is_some_and(|v| !v.is_empty());
-        let found = LAUNCHERS
-            .iter()
-            .find(|l| set(l.variables[0]) && set(l.variables[1]) && l.needs.is_none_or(set));
+        let found = LAUNCHERS.iter().find(|l| set(l.variables[0]) && set(l.variables[1]) && l.needs.is_none_or(set));
         let Some(Launcher { by, variables, .. }) = found else {
             let why = "no variable of torchrun, srun or mpirun is set".to_owned();
             return Ok(Self { by: "nobody", rank: 0, world_size: 1, local_rank: 0, why });

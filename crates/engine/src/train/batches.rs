@@ -194,8 +194,7 @@ impl Source<'_> {
     fn picture(&self, image: &ImageRef, grid: &Grid) -> Result<Vec<f32>, Fault> {
         let bytes = read(image)?;
         let name = |kind, reason: String| Fault::new(kind, format!("picture {}: {reason}", image.describe()));
-        let patches =
-            self.processor.process(&bytes, Some(self.budget)).map_err(|e| name(e.kind(), e.to_string()))?;
+        let patches = self.processor.process(&bytes, Some(self.budget)).map_err(|e| name(e.kind(), e.to_string()))?;
         if patches.grid != *grid {
             let reason = format!("it has changed since the data was checked (now {:?} patches)", patches.grid);
             return Err(name(kind::UNREADABLE, reason));

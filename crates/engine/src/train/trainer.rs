@@ -131,6 +131,7 @@ impl Trainer<'_, '_> {
                     }
                 }
                 if beat.micro(micro as u64) == Flow::Abandon {
+                    self.discard()?;
                     return Ok(None);
                 }
             }
