@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
+use lightbox_core::launch::{Launch, tell_torchrun};
 use lightbox_core::profile::Profile;
 use lightbox_core::safe_text::clean;
 use lightbox_engine::guard::{guarded, quiet_panics};
@@ -17,6 +18,9 @@ use std::process::ExitCode;
     about = "Lightbox's worker: trains and runs Qwen2-VL. Usually started by `lightbox`."
 )]
 struct Cli {
+    /// As torch.distributed.launch gives it; LOCAL_RANK says the same
+    #[arg(long, alias = "local_rank", global = true, hide = true)]
+    local_rank: Option<u32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -25,6 +29,8 @@ struct Cli {
 enum Command {
     /// Train as RUN/profile.yaml says
     Train { run: PathBuf },
+    /// Who started this process, and as which of how many
+    Env,
     /// Loss of every sample of a data set
     Score(ScoreArgs),
     /// Ask a model about pictures
@@ -36,20 +42,46 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     quiet_panics();
-    setup::start_libtorch();
-    let outcome = guarded(|| match &cli.command {
-        Command::Train { run } => load(run).and_then(|p| train::train(&p)),
-        Command::Score(args) => commands::score::run(args),
-        Command::Chat(args) => commands::chat::run(args),
-        Command::Predict(args) => commands::predict::run(args),
-    });
+    let outcome = guarded(|| run(&cli.command));
     let exit = outcome.unwrap_or_else(|error| {
         // libtorch appends its C++ backtrace to messages; it helps nobody here.
-        eprintln!("error: {}", clean(torch_shim::without_backtrace(&format!("{error:#}"))));
+        let text = clean(torch_shim::without_backtrace(&format!("{error:#}")));
+        eprintln!("error: {text}");
+        tell_torchrun(&text);
         exit::code(&error)
     });
     ExitCode::from(exit as u8)
 }
+
+fn run(command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Env => {
+            let Launch { by, rank, world_size, local_rank, why } = Launch::detect()?;
+            println!("started by {by}: rank {rank} of {world_size}, {local_rank} on this machine ({})", clean(&why));
+            Ok(Exit::Finished)
+        }
+        Command::Train { run } => {
+            Launch::detect()?.single()?;
+            let profile = load(run)?;
+            if profile.full_determinism && std::env::var_os(CUBLAS).is_none() {
+                // SAFETY: no other thread has been started.
+                unsafe { std::env::set_var(CUBLAS, ":4096:8") };
+            }
+            with_libtorch(|| train::train(&profile))
+        }
+        Command::Score(args) => with_libtorch(|| commands::score::run(args)),
+        Command::Chat(args) => with_libtorch(|| commands::chat::run(args)),
+        Command::Predict(args) => with_libtorch(|| commands::predict::run(args)),
+    }
+}
+
+fn with_libtorch(work: impl FnOnce() -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+    setup::start_libtorch();
+    work()
+}
+
+/// With a fixed workspace, cuBLAS sums in the same order each time. It reads this once, when CUDA is opened.
+const CUBLAS: &str = "CUBLAS_WORKSPACE_CONFIG";
 
 fn load(run: &std::path::Path) -> anyhow::Result<Profile> {
     let no_overrides: &[&str] = &[];

@@ -18,6 +18,9 @@ pub struct Prepared {
     pub encoded: Encoded,
     pub images: Vec<ImageRef>,
     pub image_labels: Option<Vec<Vec<String>>>,
+    /// Hash of all that training takes from this sample: index, texts, tokens, labels and the pictures' bytes.
+    /// [`crate::runs::identity::data`] makes the data's fingerprint of it.
+    pub digest: [u8; 32],
 }
 
 /// What is needed to say how many tokens a sample has.
@@ -33,9 +36,11 @@ pub struct Encoder<'a> {
 impl Encoder<'_> {
     /// Encodes sample `index`; its pictures are looked at (header, size, whether the end is there), not decoded.
     pub fn encode(&self, index: usize, sample: Sample) -> Result<Prepared, Problem> {
-        match self.try_encode(&sample) {
+        let mut digest = Digest::of(index);
+        match self.try_encode(&sample, &mut digest) {
             Ok(encoded) => Ok(Prepared {
                 index,
+                digest: digest.finish(&sample, &encoded),
                 origin: sample.origin,
                 encoded,
                 images: sample.images,
@@ -57,8 +62,8 @@ impl Encoder<'_> {
         in_order(range.len(), work, |i, result| sink(range.start + i, result));
     }
 
-    fn try_encode(&self, sample: &Sample) -> Result<Encoded, Fault> {
-        let grids = sample.images.iter().map(|image| self.grid(image)).collect::<Result<Vec<_>, _>>()?;
+    fn try_encode(&self, sample: &Sample, digest: &mut Digest) -> Result<Encoded, Fault> {
+        let grids = sample.images.iter().map(|image| self.grid(image, digest)).collect::<Result<Vec<_>, _>>()?;
         if let Some(labels) = &sample.image_labels {
             let tokens: usize = grids.iter().filter_map(image_tokens).sum();
             if labels.len() != tokens {
@@ -75,12 +80,62 @@ impl Encoder<'_> {
             .map_err(|e| Fault::new(e.kind(), e.to_string()))
     }
 
-    fn grid(&self, image: &ImageRef) -> Result<Grid, Fault> {
+    fn grid(&self, image: &ImageRef, digest: &mut Digest) -> Result<Grid, Fault> {
         let name = |fault: Fault| Fault::new(fault.kind, format!("picture {}: {}", image.describe(), fault.reason));
         let bytes = image.load()?;
+        digest.bytes(&bytes);
         // The header alone would let a cut picture through, to be found in the middle of training.
         picture::look(&bytes).map_err(name)?;
         self.processor.grid(&bytes, Some(self.budget)).map_err(|e| name(Fault::new(e.kind(), e.to_string())))
+    }
+}
+
+/// The hash of a sample, while its parts come by. Every part is preceded by its length, so that no two samples are the
+/// same row of bytes.
+struct Digest(blake3::Hasher);
+
+impl Digest {
+    fn of(index: usize) -> Self {
+        let mut digest = Self(blake3::Hasher::new());
+        digest.number(index as i64);
+        digest
+    }
+
+    fn number(&mut self, n: i64) {
+        self.0.update(&n.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as i64);
+        self.0.update(bytes);
+    }
+
+    fn numbers(&mut self, numbers: &[i64]) {
+        self.number(numbers.len() as i64);
+        numbers.iter().for_each(|n| self.number(*n));
+    }
+
+    fn finish(mut self, sample: &Sample, encoded: &Encoded) -> [u8; 32] {
+        let conversation = &sample.conversation;
+        for text in [&conversation.system, &conversation.tools] {
+            self.number(i64::from(text.is_some()));
+            self.bytes(text.as_deref().unwrap_or_default().as_bytes());
+        }
+        self.number(conversation.messages.len() as i64);
+        for message in &conversation.messages {
+            self.number(i64::from(message.role.answers()));
+            self.bytes(message.content.as_bytes());
+        }
+        self.numbers(&encoded.input_ids);
+        self.numbers(&encoded.labels);
+        self.numbers(encoded.grids.as_flattened());
+        let labels = sample.image_labels.as_deref().unwrap_or_default();
+        self.number(labels.len() as i64);
+        for row in labels {
+            self.number(row.len() as i64);
+            row.iter().for_each(|word| self.bytes(word.as_bytes()));
+        }
+        *self.0.finalize().as_bytes()
     }
 }
 

@@ -30,6 +30,7 @@ pub mod crash;
 pub mod drive;
 pub mod edits;
 pub mod heartbeat;
+pub mod identity;
 pub mod info;
 pub mod lock;
 pub mod log;

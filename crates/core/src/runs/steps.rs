@@ -100,20 +100,6 @@ impl StepPlan {
         Position { epoch: k / per_epoch, micro_batches, ends_epoch: k % per_epoch == per_epoch - 1 }
     }
 
-    /// The numbers, counted over all epochs, of the micro-batches of update `k`.
-    pub fn micro_batch_numbers(&self, k: u64) -> Range<u64> {
-        let position = self.position(k);
-        let first = k % self.updates_per_epoch() * self.accumulation as u64;
-        let start = position.epoch * self.batches_per_epoch() + first;
-        start..start + position.micro_batches.len() as u64
-    }
-
-    /// Epoch, and places in its order, of micro-batch number `i` (counted over all epochs).
-    pub fn micro_batch(&self, i: u64) -> (u64, Range<usize>) {
-        let start = (i % self.batches_per_epoch()) as usize * self.batch_size;
-        (i / self.batches_per_epoch(), start..(start + self.batch_size).min(self.samples))
-    }
-
     /// `epoch` in the logs after `step` updates (1, 2, …): whole epochs plus the share of micro-batches done.
     pub fn epoch_after(&self, step: u64) -> f64 {
         if step == 0 {
@@ -222,23 +208,6 @@ mod tests {
                     .flat_map(|position| position.micro_batches.into_iter().flatten())
                     .collect();
                 assert_eq!(taken, (0..samples).collect::<Vec<_>>());
-            }
-        }
-    }
-
-    #[test]
-    fn micro_batches_counted_over_all_epochs_are_those_of_the_updates() {
-        for (samples, batch, accumulation) in [(1, 1, 1), (13, 2, 3), (16, 2, 8), (17, 4, 3), (100, 1, 7)] {
-            let (_, plan) = plan(samples, batch, accumulation, 3.0);
-            let mut next = 0;
-            for k in 0..plan.total_steps {
-                let position = plan.position(k);
-                let numbers = plan.micro_batch_numbers(k);
-                assert_eq!(numbers.start, next);
-                next = numbers.end;
-                for (i, range) in numbers.zip(position.micro_batches) {
-                    assert_eq!(plan.micro_batch(i), (position.epoch, range));
-                }
             }
         }
     }

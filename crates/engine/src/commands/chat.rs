@@ -62,9 +62,20 @@ impl Chat<'_> {
 
     fn answer(&mut self) -> Result<()> {
         let started = Instant::now();
-        let prompt = super::encode(self.ready, &self.conversation, &self.images, self.resolved.budget, None)?;
+        let prompt = super::encode(
+            &self.ready.tokenizer,
+            &self.ready.processor,
+            &self.conversation,
+            &self.images,
+            self.resolved.budget,
+            None,
+        )?;
         let prompt_tokens = prompt.ids.len();
-        let options = super::options(&self.args.generate.over(self.resolved.profile.as_ref()), self.ready);
+        let options = super::options(
+            &self.args.generate.over(self.resolved.profile.as_ref()),
+            &self.ready.model.config,
+            &self.ready.tokenizer,
+        );
         let mut stream = self.ready.tokenizer.stream();
         let mut first_token = None;
         let mut out = std::io::stdout().lock();

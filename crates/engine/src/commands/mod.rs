@@ -4,8 +4,8 @@ pub mod chat;
 pub mod predict;
 pub mod score;
 
+use crate::config::Config;
 use crate::generate::{Options, Prompt};
-use crate::model::Qwen2Vl;
 use crate::setup::{self, Ready};
 use anyhow::{Context, Result};
 use lightbox_core::args::{Dtype, ResolvedModel};
@@ -13,7 +13,7 @@ use lightbox_core::data::ImageRef;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
 use lightbox_core::text::{Conversation, Tokenizer, encode_prompt};
-use lightbox_core::vision::PixelBudget;
+use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use tch::Kind;
 
 /// Loads what `--model`, `--adapter`, `--dtype` and `--device` name.
@@ -32,12 +32,8 @@ fn load(m: &ResolvedModel) -> Result<Ready> {
 }
 
 /// The generation keys of a profile, for this model.
-fn options(p: &Profile, ready: &Ready) -> Options {
-    options_for(p, &ready.model, &ready.tokenizer)
-}
-
-pub fn options_for(p: &Profile, model: &Qwen2Vl, tokenizer: &Tokenizer) -> Options {
-    let mut eos = model.config.eos_token_id.clone();
+pub(crate) fn options(p: &Profile, config: &Config, tokenizer: &Tokenizer) -> Options {
+    let mut eos = config.eos_token_id.clone();
     // A config may be silent about it; the template ends every turn with it.
     if !eos.contains(&tokenizer.im_end) {
         eos.push(tokenizer.im_end);
@@ -56,8 +52,9 @@ pub fn options_for(p: &Profile, model: &Qwen2Vl, tokenizer: &Tokenizer) -> Optio
 }
 
 /// Encodes a conversation that ends with a question, with its pictures.
-fn encode(
-    ready: &Ready,
+pub(crate) fn encode(
+    tokenizer: &Tokenizer,
+    processor: &ImageProcessor,
     conversation: &Conversation,
     images: &[ImageRef],
     budget: PixelBudget,
@@ -70,10 +67,10 @@ fn encode(
             _ => format!("picture {}", i + 1),
         };
         let bytes = image.read().map_err(anyhow::Error::msg).with_context(name).because(Exit::Data)?;
-        let patches = ready.processor.process(&bytes, Some(budget)).with_context(name).because(Exit::Data)?;
+        let patches = processor.process(&bytes, Some(budget)).with_context(name).because(Exit::Data)?;
         pixel_values.extend(patches.values);
         grids.push(patches.grid);
     }
-    let ids = encode_prompt(&ready.tokenizer, conversation, &grids, system).because(Exit::Data)?;
+    let ids = encode_prompt(tokenizer, conversation, &grids, system).because(Exit::Data)?;
     Ok(Prompt { ids, grids, pixel_values })
 }

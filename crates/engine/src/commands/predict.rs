@@ -19,7 +19,7 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
     let resolved = args.model.resolve().because(Exit::Config)?;
     let profile = args.data.over(resolved.profile.as_ref()).because(Exit::Config)?;
     let ready = super::load(&resolved)?;
-    let options = super::options(&args.generate.over(Some(&profile)), &ready);
+    let options = super::options(&args.generate.over(Some(&profile)), &ready.model.config, &ready.tokenizer);
     let dataset = Dataset::open(&crate::train::dataset_options(&profile, &profile.dataset)).because(Exit::Data)?;
 
     // Batches of neighbours in the data set: only one batch's pictures are ever in memory.
@@ -86,7 +86,7 @@ fn question(
     let sample = dataset.get(index)?;
     let mut conversation = sample.conversation;
     let label = conversation.messages.pop().map(|m| m.content).unwrap_or_default();
-    match super::encode(ready, &conversation, &sample.images, budget, system) {
+    match super::encode(&ready.tokenizer, &ready.processor, &conversation, &sample.images, budget, system) {
         Ok(prompt) => Ok((prompt, label)),
         Err(e) => Err(Problem { index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") }),
     }

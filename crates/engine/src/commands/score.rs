@@ -6,7 +6,7 @@ use crate::train::data::tell_left_out;
 use crate::train::step::{MicroBatch, cross_entropy, target_tokens};
 use anyhow::Result;
 use lightbox_core::args::ScoreArgs;
-use lightbox_core::data::{Dataset, OnBad, prepare};
+use lightbox_core::data::{Dataset, prepare};
 use lightbox_core::exit::{Because, Exit};
 use serde_json::json;
 use std::io::Write;
@@ -44,7 +44,6 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
         processor: &ready.processor,
         budget: resolved.budget,
         multiple: 1,
-        on_bad: OnBad::Refuse,
     };
     let mut out = std::io::stdout().lock();
     let (mut total_loss, mut total_tokens) = (0.0f64, 0usize);

@@ -1,7 +1,6 @@
-//! The files of the model: in a checkpoint to go on from, and finished at the top of the run directory.
+//! What a run saves: `checkpoint-N/` to go on from, and the finished adapter or model at the top of the run directory.
 
 use super::Trained;
-use super::optim::Optimizer;
 use crate::model::Qwen2Vl;
 use crate::{lora, weights};
 use anyhow::{Context, Result};
@@ -26,24 +25,23 @@ const MODEL_FILES: [&str; 9] = [
 /// Shards of a fully fine-tuned model: transformers' old limit, which every reader copes with.
 const SHARD_BYTES: usize = 5_000_000_000;
 
-/// Writes weights and optimizer into the folder of a checkpoint.
-pub fn save(to: &Path, profile: &Profile, model: &Qwen2Vl, trained: &Trained, optimizer: &Optimizer) -> Result<()> {
+/// AdamW's moments.
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// Writes the weights of a checkpoint into its folder. Exact: fp32 masters stay fp32, so that a resumed run goes on from
+/// the same bits.
+pub fn save(to: &Path, profile: &Profile, model: &Qwen2Vl, trained: &Trained) -> Result<()> {
     match trained {
-        Trained::Lora(config) => lora::save(model, config, &base_name(profile), to)?,
-        // Exact: fp32 masters stay fp32, so that a resumed run goes on from the same bits.
+        Trained::Lora(config) => lora::save(model, config, &base_name(profile), to),
         Trained::Full => {
             weights::save_model(to, named(model), SHARD_BYTES)?;
-            copy_model_files(profile, to)?;
+            copy_model_files(profile, to)
         }
     }
-    if !profile.save_only_model {
-        optimizer.save(&to.join("optimizer.safetensors"))?;
-    }
-    Ok(())
 }
 
-/// Puts weights and optimizer of a checkpoint back.
-pub fn load(path: &Path, model: &mut Qwen2Vl, trained: &Trained, optimizer: &mut Optimizer) -> Result<()> {
+/// Puts the weights of a checkpoint back.
+pub fn load(path: &Path, model: &Qwen2Vl, trained: &Trained) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let (file, names): (weights::Weights, Vec<(String, Tensor)>) = match trained {
         Trained::Lora(_) => {
@@ -57,7 +55,7 @@ pub fn load(path: &Path, model: &mut Qwen2Vl, trained: &Trained, optimizer: &mut
             .context("the checkpoint does not fit this profile")?;
         value.copy_(&saved);
     }
-    optimizer.load(&path.join("optimizer.safetensors"))
+    Ok(())
 }
 
 /// The finished adapter, or the finished model with everything that a model folder holds.

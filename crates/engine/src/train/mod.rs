@@ -2,14 +2,14 @@
 //!
 //! An update is G micro-batches of B samples: forward, backward, … ; clip; AdamW; schedule. Order of samples, grouping,
 //! loss weighting and files are LLaMA-Factory's (tests: the LLaMA-Factory run in tests/golden/llamafactory, step by
-//! step). The loop itself is [`lightbox_core::runs::drive`]; here is what it drives: [`trainer`] (an update), [`step`]
-//! (one micro-batch), [`batches`] (where it comes from), [`memory`] (when it does not fit).
+//! step). The loop itself is [`lightbox_core::runs::drive`]. Next: [`trainer`] (what it drives), [`step`] (one
+//! micro-batch), [`batches`] (where it comes from), [`fit`] (what if it does not fit).
 
+pub mod ask;
 pub mod batches;
 pub mod checkpoint;
 pub mod data;
-pub mod evaluate;
-mod memory;
+pub mod fit;
 pub mod optim;
 pub mod step;
 pub mod trainer;
@@ -27,20 +27,18 @@ use crate::weights::Weights;
 use anyhow::Result;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::{FinetuningType, Profile, Stage};
-use lightbox_core::runs::RunDir;
 use lightbox_core::runs::checkpoints::{About, settings_of};
-use lightbox_core::runs::drive::{self, Beat, Flow, Session, Task, Trouble, resume};
+use lightbox_core::runs::drive::resume::{self, Resume};
+use lightbox_core::runs::drive::{self, Beat, Flow, Session, Task, Trouble};
 use lightbox_core::runs::record::{Header, Phase};
 use lightbox_core::runs::report::{ModelFacts, Report};
-use lightbox_core::runs::schedule::LrSchedule;
 use lightbox_core::runs::steps::StepPlan;
+use lightbox_core::runs::{RunDir, identity};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use torch_shim::optim::AdamW;
 use trainer::Trainer;
-
-const APP: &str = concat!("lightbox-engine ", env!("CARGO_PKG_VERSION"));
 
 /// What a run trains, and so what it saves.
 pub enum Trained {
@@ -51,8 +49,7 @@ pub enum Trained {
 /// Trains as `profile` says. Everything about the run is left in its `output_dir`.
 ///
 /// # Errors
-/// With an exit code ([`Exit`]) for the cause; `state.json` then says `failed` and why. [`Exit::Locked`]: another worker
-/// has the run, and nothing was touched.
+/// With an exit code ([`Exit`]) for the cause; `state.json` then says `failed` and why.
 pub fn train(profile: &Profile) -> Result<Exit> {
     let dir = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
     let lock = drive::lock(&dir)?;
@@ -61,17 +58,20 @@ pub fn train(profile: &Profile) -> Result<Exit> {
     header.resumed_from = found.as_ref().ok().and_then(|r| r.as_ref().map(|r| r.path.display().to_string()));
     let session = Session::open(&dir, profile, lock, header)?;
     let mut report = Report::new(profile, &dir, session.records.clone());
-    let outcome = found.and_then(|resume| guarded(|| run(profile, &dir, resume, &session, &mut report)));
+    let outcome = guarded(|| found.and_then(|resume| run(profile, &dir, resume, &session, &mut report)));
     if let Err(error) = &outcome {
         report.failed(error);
     }
     outcome
 }
 
+/// Program and version, as logs and checkpoints name them.
+const APP: &str = concat!("lightbox-engine ", env!("CARGO_PKG_VERSION"));
+
 fn run(
     profile: &Profile,
     dir: &RunDir,
-    resume: Option<resume::Resume>,
+    resume: Option<Resume>,
     session: &Session,
     report: &mut Report,
 ) -> Result<Exit> {
@@ -80,7 +80,7 @@ fn run(
     }
     let device = setup::device(profile.effective_device()).because(Exit::Device)?;
     if profile.full_determinism {
-        // SAFETY: before the first kernel; the threads that run already do not compute.
+        // SAFETY: `main` has set the only variable it would set, before there were other threads.
         unsafe { torch_shim::set_deterministic(true) }?;
     }
 
@@ -88,27 +88,23 @@ fn run(
     let model_dir = PathBuf::from(profile.model_name_or_path.as_deref().unwrap_or_default());
     let config = Config::from_dir(&model_dir).because(Exit::Model)?;
     let (tokenizer, processor) = setup::text_and_pictures(&model_dir, &config).because(Exit::Model)?;
-    session.enter(report, Phase::PreparingData);
-    let samples = data::load(profile, &tokenizer, &processor, &mut |done, total| {
-        session.heartbeat.progress(0, done as u64, Phase::PreparingData);
-        report.preparing(done, total);
-    })
-    .because(Exit::Data)?;
+    report.phase(Phase::PreparingData);
+    let samples = data::load(profile, &tokenizer, &processor, &mut |done, total| report.preparing(done, total))
+        .because(Exit::Data)?;
     let truncated = samples.train.iter().filter(|s| s.encoded.truncated > 0).count();
     report.data(&samples.problems, samples.train.len(), samples.eval.len(), truncated);
     let plan = StepPlan::new(profile, samples.train.len()).map_err(anyhow::Error::msg).because(Exit::Config)?;
-    LrSchedule::new(
-        profile.lr_scheduler_type,
-        profile.learning_rate,
-        plan.total_steps,
-        plan.warmup_steps,
-        profile.lr_scheduler_kwargs.as_ref(),
-    )
-    .map_err(anyhow::Error::msg)
-    .because(Exit::Config)?;
+    let about = About {
+        settings: settings_of(profile),
+        data: identity::data(&samples.train),
+        model: identity::model(&model_dir).because(Exit::Model)?,
+        world_size: 1,
+        app: APP.to_owned(),
+        ..About::default()
+    };
 
     // ---- model
-    session.enter(report, Phase::LoadingModel);
+    report.phase(Phase::LoadingModel);
     let (model, trained) = load_model(profile, config, &model_dir, device).because(Exit::Model)?;
     let parameters = trainable(&model, &trained, profile);
     for (_, t) in &parameters {
@@ -127,74 +123,65 @@ fn run(
         Stage::Vision => Some(vision_stage::Attributes::new(&samples.train, &tokenizer, device).because(Exit::Data)?),
         Stage::Sft => None,
     };
-    let facts = facts(&model, &optimizer, device);
-    let about = About { settings: settings_of(profile), world_size: 1, app: APP.into(), ..About::default() };
+    let facts = facts(&model, optimizer.parameter_count(), device);
 
-    // ---- the loop
+    // ---- the loop is core's; here is what it drives
+    let threads = profile.dataloader_num_workers.max(1);
     let budget = data::pixel_budget(profile);
-    let source = |samples| batches::Source {
-        samples,
-        tokenizer: &tokenizer,
-        processor: &processor,
-        budget,
-        multiple: 8,
-        on_bad: profile.on_bad_sample,
-    };
-    let (train, eval) = (source(&samples.train), source(&samples.eval));
-    let order = Arc::new(batches::Order::new(plan, profile));
+    let source =
+        |samples| batches::Source { samples, tokenizer: &tokenizer, processor: &processor, budget, multiple: 8 };
     std::thread::scope(|scope| {
-        let feeder = batches::Feeder::new(scope, train, order.clone(), profile.dataloader_num_workers);
-        let limits = memory::Limits::default();
         let mut trainer = Trainer {
             profile,
-            plan,
             model,
             trained,
             optimizer,
-            device,
             attributes,
-            train,
-            eval,
-            order,
-            feeder,
-            limits,
+            feed: batches::Feed::new(scope, source(&samples.train), batches::Order::new(profile, &plan), threads),
+            eval: source(&samples.eval),
+            threads,
+            fit: fit::Fit::default(),
         };
-        session.enter(report, Phase::ProbingMemory);
-        let first = resume.as_ref().map_or(0, resume::Resume::step);
-        trainer.probe(first, &mut Probe { session, report })?;
+        report.phase(Phase::ProbingMemory);
+        let first = resume.as_ref().map_or(0, Resume::step);
+        if first < plan.total_steps {
+            trainer.probe(first, plan.total_steps, &mut Probing { step: first, session, report })?;
+        }
         drive::drive(Task { profile, dir, plan, about, facts, resume }, session, report, &mut trainer)
     })
 }
 
-/// The loop's place while memory is probed, before there is a loop.
-struct Probe<'a, 'r> {
+/// What the memory probe tells, before there is a loop to tell it.
+struct Probing<'a, 'r> {
+    step: u64,
     session: &'a Session,
     report: &'a mut Report<'r>,
 }
 
-impl Beat for Probe<'_, '_> {
+impl Beat for Probing<'_, '_> {
     fn micro(&mut self, micro: u64) -> Flow {
-        self.session.heartbeat.progress(0, micro, Phase::ProbingMemory);
-        Flow::Continue
+        self.session.heartbeat.progress(self.step, micro, Phase::ProbingMemory);
+        Flow::Continue // a stop ends the process at once here: there is nothing to save
     }
 
     fn trouble(&mut self, trouble: Trouble) {
-        self.report.trouble(0, trouble);
+        self.report.trouble(self.step + 1, trouble);
     }
 }
 
-fn facts(model: &Qwen2Vl, optimizer: &optim::Optimizer, device: Device) -> ModelFacts {
-    let base: usize =
-        model.named_weights().iter().filter(|(n, _)| n != "model.embed_tokens.weight").map(|(_, t)| t.numel()).sum();
-    let adapter: usize = lora::named_parameters(model).iter().map(|(_, t)| t.numel()).sum();
-    ModelFacts {
-        trainable: optimizer.parameter_count(),
-        flos_per_token: 6.0 * (base + adapter) as f64,
-        device: match device {
-            Device::Cuda(i) => format!("cuda:{i}"),
-            _ => format!("the CPU, {} threads", tch::get_num_threads()),
-        },
-    }
+/// What is known of the model before the first update.
+fn facts(model: &Qwen2Vl, trainable: usize, device: Device) -> ModelFacts {
+    // transformers counts every weight but the input embedding.
+    let base = model.named_weights().into_iter().filter(|(name, _)| name != "model.embed_tokens.weight");
+    let numbers: usize = base.chain(lora::named_parameters(model)).map(|(_, t)| t.numel()).sum();
+    let device = match device {
+        Device::Cuda(i) => format!("cuda:{i}"),
+        _ => format!("the CPU, {} threads", tch::get_num_threads()),
+    };
+    ModelFacts { trainable, flos_per_token: 6.0 * numbers as f64, device }
+}
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
 }
 
 /// The `freeze_*` keys.

@@ -45,9 +45,9 @@ impl Optimizer {
         self.parameters.iter().map(|p| p.value.numel()).sum()
     }
 
-    /// Bytes of all moments.
-    pub fn bytes(&self) -> usize {
-        self.parameters.iter().map(|p| 2 * p.exp_avg.numel() * p.exp_avg.kind().elt_size_in_bytes()).sum()
+    /// The trained tensors.
+    pub fn values(&self) -> impl Iterator<Item = &Tensor> {
+        self.parameters.iter().map(|p| &p.value)
     }
 
     /// Scales the gradients to a common norm of at most `max_norm` (0: leaves them). Returns the norm before.

@@ -7,8 +7,6 @@ use super::batches::HostBatch;
 use crate::model::{Ctx, Pictures, Qwen2Vl, Tokens, causal_mask};
 use anyhow::Result;
 use lightbox_core::text::Batch;
-use lightbox_core::vision::Grid;
-use std::ops::Range;
 use tch::{Device, Kind, Reduction, Tensor};
 
 /// How the loss of a micro-batch counts in its update.
@@ -18,9 +16,6 @@ pub enum Share {
     MeanOver { micro_batches: usize },
     /// The sum over its target tokens, divided by the target tokens of the whole update.
     SumOver { target_tokens: usize },
-    /// As `MeanOver` for a part of a micro-batch that did not fit into memory: the sum over the part's target tokens,
-    /// divided by the whole one's and by the number of micro-batches.
-    PartOf { target_tokens: usize, micro_batches: usize },
 }
 
 /// A micro-batch on the device.
@@ -33,35 +28,19 @@ pub struct MicroBatch {
 
 impl MicroBatch {
     pub fn upload(host: &HostBatch, device: Device, patch_len: i64) -> Self {
-        Self::upload_rows(host, 0..host.batch.rows, device, patch_len)
-    }
-
-    /// Some of the rows, padded as the whole micro-batch is.
-    pub fn upload_rows(host: &HostBatch, part: Range<usize>, device: Device, patch_len: i64) -> Self {
         let Batch { rows, len, input_ids, labels, attention_mask, position_ids, .. } = &host.batch;
         let (b, t) = (*rows as i64, *len as i64);
-        let (first, count) = (part.start as i64, part.len() as i64);
-        let ids = |v: &[i64]| Tensor::from_slice(v).view([b, t]).narrow(0, first, count).to_device(device); // [part, t]
-        let before: usize = host.pictures[..part.start].iter().sum();
-        let count_pictures: usize = host.pictures[part].iter().sum();
-        let grids = &host.grids[before..before + count_pictures];
-        let patches = |grids: &[Grid]| grids.iter().map(|g| g.iter().product::<i64>()).sum::<i64>();
+        let ids = |v: &[i64]| Tensor::from_slice(v).view([b, t]).to_device(device);
         Self {
             tokens: Tokens {
                 input_ids: ids(input_ids),
-                position_ids: Tensor::from_slice(position_ids)
-                    .view([3, b, t])
-                    .narrow(1, first, count)
-                    .to_device(device), // [3, part, t]
+                position_ids: Tensor::from_slice(position_ids).view([3, b, t]).to_device(device),
                 attention_mask: Some(ids(attention_mask)),
             },
             labels: ids(labels),
-            pictures: (!grids.is_empty()).then(|| Pictures {
-                pixel_values: Tensor::from_slice(&host.pixel_values)
-                    .view([-1, patch_len])
-                    .narrow(0, patches(&host.grids[..before]), patches(grids))
-                    .to_device(device),
-                grids: grids.to_vec(),
+            pictures: (!host.grids.is_empty()).then(|| Pictures {
+                pixel_values: Tensor::from_slice(&host.pixel_values).view([-1, patch_len]).to_device(device),
+                grids: host.grids.clone(),
             }),
         }
     }
@@ -89,9 +68,6 @@ fn shared_loss(logits: &Tensor, labels: &Tensor, share: Share) -> Tensor {
     match share {
         Share::MeanOver { micro_batches } => cross_entropy(logits, labels, Reduction::Mean) / micro_batches as f64,
         Share::SumOver { target_tokens } => cross_entropy(logits, labels, Reduction::Sum) / target_tokens as f64,
-        Share::PartOf { target_tokens, micro_batches } => {
-            cross_entropy(logits, labels, Reduction::Sum) / target_tokens as f64 / micro_batches as f64
-        }
     }
 }
 

@@ -79,11 +79,13 @@ impl Attributes {
     }
 
     /// Adds the gradients of one micro-batch. Returns its share of the update's loss (see [`super::step::Share`];
-    /// every picture has as many tokens as it has labels, so the mean is over all of them).
+    /// every picture has as many tokens as it has labels, so the mean is over all of them). `part`: the rows of it that
+    /// are computed now, `pictures` theirs.
     pub fn forward_backward(
         &self,
         model: &Qwen2Vl,
-        host: &HostBatch,
+        part: &HostBatch,
+        whole: &HostBatch,
         pictures: &Pictures,
         micro_batches: usize,
         ctx: &Ctx,
@@ -92,13 +94,17 @@ impl Attributes {
         let mut loss = Tensor::zeros([], (features.kind(), features.device()));
         for (attribute, words) in self.words.iter().enumerate() {
             let targets: Vec<i64> =
-                host.rows.iter().flat_map(|row| self.targets[*row].iter().map(|token| token[attribute])).collect();
+                part.rows.iter().flat_map(|row| self.targets[*row].iter().map(|token| token[attribute])).collect();
             let targets = Tensor::from_slice(&targets).to_device(features.device()); // [m]
             let classifier = model.model.embed(words); // [words, c]
             let logits = features.matmul(&classifier.transpose(0, 1)); // [m, words]
             loss += logits.cross_entropy_loss(&targets, None::<&Tensor>, Reduction::Mean, -100, 0.0);
         }
-        let loss = loss / (self.words.len() * micro_batches) as f64;
+        let mut loss = loss / (self.words.len() * micro_batches) as f64;
+        if part.rows.len() < whole.rows.len() {
+            let tokens = |host: &HostBatch| host.rows.iter().map(|row| self.targets[*row].len()).sum::<usize>() as f64;
+            loss *= tokens(part) / tokens(whole);
+        }
         loss.f_backward()?;
         Ok(loss.detach())
     }

@@ -6,5 +6,6 @@ mod generate;
 mod golden;
 mod llamafactory;
 mod lora;
+mod memory;
 mod peft;
 mod training;

@@ -120,7 +120,6 @@ fn token_weighting_is_the_mean_over_all_tokens_of_the_update() {
         processor: &ready.processor,
         budget: data::pixel_budget(&p),
         multiple: 8,
-        on_bad: lightbox_core::data::OnBad::Refuse,
     };
     let _no_grad = tch::no_grad_guard();
     let (mut sum, mut tokens, mut means) = (0.0, 0, 0.0);
