@@ -49,7 +49,8 @@ fn dies_at_every_point(engine: Engine, times: &[u64]) {
             rig.agrees_with(&outcome, &how);
         }
     }
-    assert!(deaths >= POINTS.len() * times.len() * 3 / 4, "only {deaths} deaths: are the points still passed?");
+    // Four saves and two deletions are made.
+    assert!(deaths >= POINTS.len() * times.len() * 2 / 3, "only {deaths} deaths: are the points still passed?");
     println!(
         "R3, death at a named point, {engine:?} engine: {deaths} deaths at {} points, all resumed exactly",
         POINTS.len()
@@ -58,12 +59,12 @@ fn dies_at_every_point(engine: Engine, times: &[u64]) {
 
 #[test]
 fn r3_the_fake_engine_dies_at_every_point_of_a_save_and_goes_on_exactly() {
-    dies_at_every_point(Engine::Fake, &[1, 2, 3, 5, 9]);
+    dies_at_every_point(Engine::Fake, &[1, 2, 3, 4]);
 }
 
 #[test]
 fn r3_the_real_engine_dies_at_every_point_of_a_save_and_goes_on_exactly() {
-    dies_at_every_point(Engine::Real, if scaled(1) > 1 { &[1, 2, 3, 5, 9] } else { &[1, 2] });
+    dies_at_every_point(Engine::Real, if scaled(1) > 1 { &[1, 2, 3, 4] } else { &[1, 2] });
 }
 
 /// The n-th operation on a file fails, for n = 1, 2, 3, … until a run makes fewer. It goes on, or ends with a code that
