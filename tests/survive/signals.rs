@@ -271,8 +271,14 @@ fn rubbish_in_the_drop_box_is_refused_and_harms_nobody() {
 fn r25_launchers_with_one_process_are_recognised_and_more_are_refused_in_words() {
     let launchers: [(&str, &[(&str, &str)]); 4] = [
         ("torchrun", &[("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("TORCHELASTIC_RUN_ID", "none")]),
-        ("srun", &[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_LOCALID", "0"), ("SLURM_STEP_ID", "0")]),
-        ("mpirun", &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1"), ("OMPI_COMM_WORLD_LOCAL_RANK", "0")]),
+        (
+            "srun",
+            &[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_LOCALID", "0"), ("SLURM_STEP_ID", "0")],
+        ),
+        (
+            "mpirun",
+            &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1"), ("OMPI_COMM_WORLD_LOCAL_RANK", "0")],
+        ),
         ("hand", &[]),
     ];
     for (name, env) in launchers {

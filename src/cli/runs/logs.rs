@@ -76,14 +76,14 @@ pub fn run(args: &LogsArgs) -> Result<Exit> {
     let mut log = RawLines::new(dir.join(name));
     let lines = shown(log.poll().because(Exit::Disk)?);
     print(&lines[lines.len().saturating_sub(args.n)..])?;
-    while args.follow {
+    let mut follows = args.follow;
+    while follows {
         // First whether it is alive: what it says last is then read in any case.
-        let alive = RunView::open_lenient(&dir).is_alive();
+        follows = RunView::open_lenient(&dir).is_alive();
         print(&shown(log.poll().because(Exit::Disk)?))?;
-        if !alive {
-            break;
+        if follows {
+            std::thread::sleep(Duration::from_millis(250));
         }
-        std::thread::sleep(Duration::from_millis(250));
     }
     Ok(Exit::Finished)
 }

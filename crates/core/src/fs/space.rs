@@ -60,17 +60,19 @@ pub fn try_reserve(dir: &Path, bytes: u64) -> io::Result<()> {
 
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(bytes).map_err(|_| io::Error::from(ErrorKind::FileTooLarge))?;
-    while len > 0 {
+    if len == 0 {
+        return Ok(()); // fallocate(2) takes no lengths of nothing
+    }
+    loop {
         // SAFETY: a plain system call on an open file.
         if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) } == 0 {
-            break;
+            return Ok(());
         }
         let error = io::Error::last_os_error();
         if error.kind() != ErrorKind::Interrupted {
             return Err(error);
         }
     }
-    Ok(())
 }
 
 /// Where nothing can be reserved, writing shows it. Not zeros, which some file systems do not store.

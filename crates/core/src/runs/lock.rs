@@ -5,6 +5,7 @@
 //! The lock is an open-file-description lock (fcntl `F_OFD_SETLK`): it can be asked about without being taken
 //! (`F_OFD_GETLK`), so a reader never gets in a starting worker's way, and it works over NFS.
 use super::{RunDir, now_ms, read_json, write_json};
+use crate::launch::Launch;
 use crate::safe_text::clean_line;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -65,7 +66,7 @@ pub struct WorkerInfo {
     pub host: String,
     pub attempt: u32,
     pub started_ms: u64,
-    /// `supervisor`, `torchrun`, `slurm`, `mpi` or `hand`.
+    /// `supervisor`, `torchrun`, `srun`, `mpirun` or `hand`.
     pub launcher: String,
     /// The supervisor's pid, if there is one.
     pub supervisor: Option<u32>,
@@ -136,7 +137,12 @@ impl WorkerInfo {
     /// This process.
     pub fn this(attempt: u32) -> Self {
         let pid = std::process::id();
-        let (launcher, supervisor) = launcher(|name| std::env::var(name).ok());
+        let supervisor = supervisor();
+        let launcher = match (supervisor, Launch::detect()) {
+            (Some(_), _) => "supervisor",
+            (None, Ok(launch)) if launch.by != "nobody" => launch.by,
+            _ => "hand",
+        };
         Self {
             v: 1,
             pid,
@@ -247,20 +253,9 @@ pub(super) fn started_ms(pid: u32) -> Option<u64> {
     Some(now_ms().saturating_sub(age))
 }
 
-/// Who started this process, and the supervisor's pid.
-pub(super) fn launcher(env: impl Fn(&str) -> Option<String>) -> (&'static str, Option<u32>) {
-    let has = |name| env(name).is_some();
-    if let Some(pid) = env("LIGHTBOX_SUPERVISOR").and_then(|pid| pid.parse().ok()) {
-        ("supervisor", Some(pid))
-    } else if has("TORCHELASTIC_RUN_ID") {
-        ("torchrun", None)
-    } else if has("SLURM_PROCID") && has("SLURM_STEP_ID") {
-        ("slurm", None)
-    } else if has("OMPI_COMM_WORLD_RANK") || has("PMI_RANK") {
-        ("mpi", None)
-    } else {
-        ("hand", None)
-    }
+/// The pid of the supervisor that started this process.
+pub(super) fn supervisor() -> Option<u32> {
+    std::env::var("LIGHTBOX_SUPERVISOR").ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -264,6 +264,9 @@ where
     (0..).map_while(move |i: usize| channels[i % threads].recv().ok())
 }
 
+/// Micro-batches in their order.
+type Ahead<'scope> = Box<dyn Iterator<Item = Result<HostBatch>> + 'scope>;
+
 /// Training's micro-batches in order, prepared ahead; any other one may be asked for, too.
 pub struct Feed<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
@@ -271,7 +274,7 @@ pub struct Feed<'scope, 'env> {
     pub order: Arc<Order>,
     threads: usize,
     /// The number of the next one, and it and all that follow it.
-    ahead: Option<(u64, Box<dyn Iterator<Item = Result<HostBatch>> + 'scope>)>,
+    ahead: Option<(u64, Ahead<'scope>)>,
 }
 
 impl<'scope, 'env: 'scope> Feed<'scope, 'env> {

@@ -56,7 +56,7 @@ pub struct Inbox {
 impl Inbox {
     /// Opens the box, and makes it where it is missing; if that fails, every look finds nothing.
     pub fn new(dir: &RunDir) -> Self {
-        let supervisor = lock::launcher(|name| std::env::var(name).ok()).1;
+        let supervisor = lock::supervisor();
         let launched = supervisor.and_then(lock::started_ms).or_else(|| lock::started_ms(std::process::id()));
         Self::of_launch(dir, launched.unwrap_or_else(now_ms))
     }

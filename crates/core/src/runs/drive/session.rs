@@ -102,6 +102,15 @@ impl Session {
         self.heartbeat.progress(0, 0, phase);
     }
 
+    /// Says in `worker.json` which device is taken, for the queue and for people.
+    pub(super) fn takes(&self, dir: &RunDir, device: &str) {
+        let device = if device.starts_with("cuda:") { device } else { "cpu" };
+        let told = WorkerInfo::read(dir).and_then(|w| WorkerInfo { device: Some(device.into()), ..w }.write(dir));
+        if let Err(e) = told {
+            say(&format!("warning: {e}; the queue takes this run's device from its profile"));
+        }
+    }
+
     /// Ends the process at once, as resumable.
     pub(super) fn end(&self, text: &str) -> ! {
         let code = ends_now(&self.records, text);

@@ -49,6 +49,7 @@ pub fn drive(task: Task, session: &Session, report: &mut Report, trainee: &mut d
     let kept = profile.save_total_limit.map_or(u64::MAX, |n| n as u64).min(course.plan.total_steps / every);
     saving::preflight(dir, trainee.checkpoint_bytes(), kept, report)?;
     report.begin(&course.plan, &facts)?;
+    session.takes(dir, &facts.device);
     session.wishes.loop_begins();
     let verify = resume.map(|r| r.verify).unwrap_or_default();
     let control = Control::new(session, dir, edits);

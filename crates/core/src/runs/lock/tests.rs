@@ -143,20 +143,6 @@ fn worker_json_comes_back_as_written_and_a_damaged_one_is_named() {
 }
 
 #[test]
-fn the_launcher_is_known_by_its_environment() {
-    for (set, name, supervisor) in [
-        (&[("LIGHTBOX_SUPERVISOR", "12"), ("SLURM_PROCID", "0"), ("SLURM_STEP_ID", "0")][..], "supervisor", Some(12)),
-        (&[("TORCHELASTIC_RUN_ID", "x"), ("SLURM_PROCID", "0"), ("SLURM_STEP_ID", "0")], "torchrun", None),
-        (&[("SLURM_PROCID", "0"), ("SLURM_STEP_ID", "0"), ("PMI_RANK", "0")], "slurm", None),
-        (&[("SLURM_PROCID", "0"), ("OMPI_COMM_WORLD_RANK", "0")], "mpi", None),
-        (&[("LIGHTBOX_SUPERVISOR", "no pid")], "hand", None),
-    ] {
-        let env = |key: &str| set.iter().find(|(k, _)| *k == key).map(|(_, v)| (*v).to_owned());
-        assert_eq!(launcher(env), (name, supervisor));
-    }
-}
-
-#[test]
 fn a_process_began_before_now() {
     let (began, now) = (started_ms(std::process::id()).unwrap(), now_ms());
     assert!(began <= now && now - began < 3_600_000, "{began} {now}");

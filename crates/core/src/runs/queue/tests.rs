@@ -117,14 +117,24 @@ fn each_device_has_its_own_run_and_other_runs_count_too() {
     WorkerInfo { device: Some("cuda:0".into()), ..WorkerInfo::this(1) }.write(&other).unwrap();
     let mut started = Vec::new();
     let others = [other];
-    rig.home.kick(&others, &mut |item| Ok(started.push(item.slot.clone()))).unwrap();
+    rig.home
+        .kick(&others, &mut |item| {
+            started.push(item.slot.clone());
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(started, ["cpu", "cuda:1"]);
 }
 
 #[test]
 fn items_of_another_machine_are_left_to_it() {
     let rig = Rig::with(&["a"]);
-    rig.home.change(|queue| Ok(queue.items[0].host = "elsewhere".into())).unwrap();
+    rig.home
+        .change(|queue| {
+            queue.items[0].host = "elsewhere".into();
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(rig.kick(), [""; 0]);
     assert_eq!(rig.states()[0].1, State::Waiting);
 }
@@ -185,11 +195,21 @@ fn a_run_whose_folder_is_gone_fails_in_words() {
 fn a_paused_queue_starts_nothing_but_notes_what_ends() {
     let rig = Rig::with(&["a", "b"]);
     rig.kick();
-    rig.home.change(|queue| Ok(queue.paused = true)).unwrap();
+    rig.home
+        .change(|queue| {
+            queue.paused = true;
+            Ok(())
+        })
+        .unwrap();
     rig.ends("a", Status::Finished, "");
     assert_eq!(rig.kick(), [""; 0]);
     assert_eq!(rig.states()[0].1, State::Done);
-    rig.home.change(|queue| Ok(queue.paused = false)).unwrap();
+    rig.home
+        .change(|queue| {
+            queue.paused = false;
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(rig.kick(), ["b"]);
 }
 
