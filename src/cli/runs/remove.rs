@@ -138,7 +138,7 @@ fn foreign(folder: &Path) -> std::io::Result<Vec<String>> {
         let is = |own: &&str| {
             own.split_once('*').map_or(name == **own, |(start, end)| name.starts_with(start) && name.ends_with(end))
         };
-        if !OWN.iter().any(|own| is(own)) {
+        if !OWN.iter().any(is) {
             names.push(name);
         }
     }

@@ -130,7 +130,7 @@ impl RunView {
         Summary {
             id: self.info.id.clone(),
             name: self.info.name.clone(),
-            dir: self.path.display().to_string(),
+            dir: std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone()).display().to_string(),
             state: self.state,
             step: written.step,
             total_steps: written.total_steps,

@@ -41,8 +41,9 @@ use std::time::{Duration, Instant};
 pub const DEFAULT_NAME: &str = "mllm_med";
 pub const DEFAULT_FOLDER: &str = "mllm_data";
 
-/// How often the journal is written: what a killed conversion does twice.
+/// How often the journal is written, whichever comes first: what a killed conversion does twice.
 const CHECKPOINT: Duration = Duration::from_millis(100);
+const CHECKPOINT_ROWS: usize = 500;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -247,7 +248,7 @@ impl Run<'_> {
                 }
             }
             progress(row + 1, rows);
-            if last.elapsed() >= CHECKPOINT {
+            if last.elapsed() >= CHECKPOINT || (row + 1).is_multiple_of(CHECKPOINT_ROWS) {
                 self.checkpoint(row + 1)?;
                 last = Instant::now();
             }
