@@ -24,7 +24,7 @@ class Lightbox:
         return [self.program, "data", "encode", "--model", str(model), "--dataset-dir", str(dataset_dir), "--dataset", dataset, "--json"]
 
     def train(self, profile: Path, **overrides) -> list[str]:
-        return [self.program, "train", str(profile), *(f"{key}={value}" for key, value in overrides.items())]
+        return [self.program, "train", "--foreground", str(profile), *(f"{key}={value}" for key, value in overrides.items())]
 
     def score(self, model: Path, adapter: Path, dataset_dir: Path, dataset: str, dtype: str) -> list[str]:
         return [self.program, "score", "--model", str(model), "--adapter", str(adapter), "--dataset-dir", str(dataset_dir),

@@ -8,6 +8,7 @@ use clap::Args;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::{Origin, Profile};
 use lightbox_core::runs::drive::resume::ACCEPT_CHANGES;
+use lightbox_core::runs::edits::Edits;
 use lightbox_core::runs::info::RunInfo;
 use lightbox_core::runs::lock::WorkerInfo;
 use lightbox_core::runs::say::say;
@@ -99,7 +100,10 @@ pub fn prepare(profile: Option<&Path>, resume: Option<&Path>, overrides: &[Strin
     let run = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
     let _claim = launch::claim(&run)?;
     let source = resume.is_none().then_some(path.as_path());
+    // What is set now counts more than what was changed in an earlier attempt.
+    let set: Vec<&str> = overrides.iter().filter_map(|word| word.split_once('=').map(|(key, _)| key)).collect();
     let write = || {
+        Edits::forget(&run, &set)?;
         write_profile(&run, &profile, source)?;
         Ok::<_, anyhow::Error>(RunInfo::ensure(&run, profile.run_name.as_deref())?)
     };

@@ -211,35 +211,61 @@ fn r13_a_rotten_checkpoint_is_moved_aside_and_the_one_before_it_used() {
 }
 
 #[test]
-fn changed_settings_are_named_and_changed_models_or_data_refused() {
-    let rig = Rig::new(Engine::Fake, EXTRA);
-    rig.start_with("step.loss#8=abort").wait();
-    let profile = rig.dir.join(RunDir::PROFILE);
-    let text = std::fs::read_to_string(&profile).unwrap();
-    // Another base model is refused, and the run is as it was.
-    let other = text.replace("models/tiny-tied", "models/tiny-untied");
-    std::fs::write(&profile, &other).unwrap();
-    // (naming it as a setting is a decision; the identity alone is not)
-    assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
-    let changed: Vec<String> = rig
-        .events()
-        .into_iter()
-        .filter_map(|e| if let Event::Changed { key, .. } = e { Some(key) } else { None })
-        .collect();
-    assert!(changed.iter().any(|key| key == "model_name_or_path"), "{changed:?}");
+fn changed_settings_are_named_and_the_run_goes_on_with_them() {
+    for (from, to, key) in [
+        ("learning_rate: 1.0e-3", "learning_rate: 2.0e-3", "learning_rate"),
+        ("models/tiny-tied", "models/tiny-untied", "model_name_or_path"),
+    ] {
+        let rig = Rig::new(Engine::Fake, EXTRA);
+        rig.start_with("step.loss#8=abort").wait();
+        let profile = rig.dir.join(RunDir::PROFILE);
+        let text = std::fs::read_to_string(&profile).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(&profile, text.replace(from, to)).unwrap();
+        assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
+        let named = rig
+            .events()
+            .into_iter()
+            .any(|e| matches!(e, Event::Changed { what, key: changed, .. } if what == "settings" && changed == key));
+        assert!(named && rig.log_text().contains(key), "{}", rig.log_text());
+        assert!(!rig.events().iter().any(|e| matches!(e, Event::ResumeVerified { .. })), "nothing to compare with");
+    }
+}
 
-    let rig = Rig::new(Engine::Fake, EXTRA);
-    rig.start_with("step.loss#8=abort").wait();
-    let profile = rig.dir.join(RunDir::PROFILE);
-    let text = std::fs::read_to_string(&profile).unwrap().replace("learning_rate: 1.0e-3", "learning_rate: 2.0e-3");
-    std::fs::write(&profile, text).unwrap();
-    assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
-    let named = rig
-        .events()
-        .into_iter()
-        .any(|e| matches!(e, Event::Changed { what, key, .. } if what == "settings" && key == "learning_rate"));
-    assert!(named && rig.log_text().contains("learning_rate"), "{}", rig.log_text());
-    assert!(!rig.events().iter().any(|e| matches!(e, Event::ResumeVerified { .. })), "nothing to compare with");
+/// The same settings, but what they name has become something else: that is refused until it is accepted.
+#[test]
+fn changed_data_and_a_changed_model_are_refused_by_name_until_accepted() {
+    let golden = std::path::Path::new(crate::rig::ROOT).join("tests/golden");
+    for (what, code) in [("data", 11), ("model", 12)] {
+        let temp = tempfile::tempdir().unwrap();
+        copy(&golden.join("llamafactory/data"), &temp.path().join("data"));
+        copy(&golden.join("models/tiny-tied"), &temp.path().join("model"));
+        let places = format!("dataset_dir: {0}/data\nmodel_name_or_path: {0}/model\n{EXTRA}", temp.path().display());
+        let rig = Rig::new(Engine::Real, &places);
+        rig.start_with("step.loss#8=abort").wait();
+        let changed = match what {
+            "data" => first_picture(&temp.path().join("data")),
+            _ => temp.path().join("model/model.safetensors"),
+        };
+        let mut bytes = std::fs::read(&changed).unwrap();
+        match what {
+            // Behind the end of the picture: the pixels are the same, the file is not.
+            "data" => bytes.push(0),
+            _ => {
+                let last = bytes.len() - 1;
+                bytes[last] ^= 1;
+            }
+        }
+        std::fs::write(&changed, bytes).unwrap();
+        assert_eq!(rig.finish().code(), Some(code), "{what}\n{}", rig.log_text());
+        assert!(rig.log_text().contains("--accept-changes"), "{}", rig.log_text());
+        assert_eq!(rig.state().state, Status::Failed);
+        let mut command = rig.command();
+        command.env("LIGHTBOX_ACCEPT_CHANGES", "1");
+        let status = crate::rig::Worker(command.spawn().unwrap()).wait();
+        assert_eq!(status.code(), Some(0), "{what}\n{}", rig.log_text());
+        assert!(rig.events().iter().any(|e| matches!(e, Event::Changed { what: changed, .. } if changed == what)));
+    }
 }
 
 #[test]

@@ -133,5 +133,5 @@ fn r2_the_fake_engine_killed_while_saving_ends_as_if_never_disturbed() {
 
 #[test]
 fn r2_the_real_engine_killed_while_saving_ends_as_if_never_disturbed() {
-    while_saving(Engine::Real, scaled(20), "save_steps: 2", 0);
+    while_saving(Engine::Real, scaled(60), "save_steps: 2", 0);
 }

@@ -121,6 +121,20 @@ impl Edits {
         Ok(())
     }
 
+    /// Takes back the edits of `keys`, which were set anew for the next attempt. Only while no worker has the run.
+    ///
+    /// # Errors
+    /// As [`Edits::load`], or the file cannot be written.
+    pub fn forget(dir: &RunDir, keys: &[&str]) -> io::Result<()> {
+        let mut edits = Self::load(dir)?.list;
+        let before = edits.len();
+        edits.retain(|at| !keys.contains(&at.edit.words().0.as_str()));
+        if edits.len() == before {
+            return Ok(());
+        }
+        write_json(&dir.join(RunDir::EDITS), &File { v: VERSION, edits })
+    }
+
     /// Those that begin to hold at update `k` or later.
     pub fn since(&self, k: u64) -> impl Iterator<Item = &At> {
         self.list.iter().filter(move |at| at.step >= k)
@@ -192,6 +206,18 @@ mod tests {
         assert_eq!((edits.eval_steps_at(99), edits.logging_steps_at(99)), (None, None));
         assert_eq!(edits.since(16).count(), 2);
         assert_eq!(Edits::load(&dir).unwrap(), edits);
+    }
+
+    #[test]
+    fn a_setting_given_for_the_next_attempt_takes_its_edits_back_and_no_others() {
+        let (_folder, dir) = run();
+        Edits::forget(&dir, &["max_steps"]).unwrap();
+        let mut edits = Edits::default();
+        edits.add(&dir, 1, Edit::MaxSteps(40), "me").unwrap();
+        edits.add(&dir, 2, Edit::LrScale(0.5), "me").unwrap();
+        Edits::forget(&dir, &["max_steps", "learning_rate"]).unwrap();
+        let left = Edits::load(&dir).unwrap();
+        assert_eq!((left.max_steps_at(9), left.lr_scale_at(9)), (None, 0.5));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod commands;
 pub mod crash;
 pub mod drive;
 pub mod edits;
+pub mod env;
 pub mod heartbeat;
 pub mod identity;
 pub mod info;

@@ -100,6 +100,13 @@ impl Sampler {
     }
 }
 
+/// The NVIDIA driver's version and the names of the GPUs; nothing where there is none.
+pub fn installed() -> (Option<String>, Vec<String>) {
+    let Ok(nvml) = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init() else { return (None, Vec::new()) };
+    let names = (0..nvml.device_count().unwrap_or(0)).filter_map(|i| nvml.device_by_index(i).ok()?.name().ok());
+    (nvml.sys_driver_version().ok(), names.collect())
+}
+
 fn gpus(nvml: &Nvml) -> Vec<Gpu> {
     let count = nvml.device_count().unwrap_or(0);
     (0..count).filter_map(|index| Some(gpu(index, &nvml.device_by_index(index).ok()?))).collect()

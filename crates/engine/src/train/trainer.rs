@@ -6,10 +6,11 @@ use super::optim::Optimizer;
 use super::step::{self, MicroBatch, Share, cross_entropy, target_tokens};
 use super::vision_stage::Attributes;
 use super::{Trained, ask, checkpoint, ms};
+use crate::guard::guarded;
 use crate::model::{Ctx, Qwen2Vl};
 use anyhow::{Context, Result, anyhow};
 use lightbox_core::data::{OnBad, Problem};
-use lightbox_core::exit::{Because, Exit};
+use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::profile::{LossWeighting, Profile};
 use lightbox_core::runs::commands::SampleNow;
 use lightbox_core::runs::drive::{Beat, Computed, Flow, Sampled, Trainee, Trouble};
@@ -225,9 +226,21 @@ impl Trainee for Trainer<'_, '_> {
                 let host = host?;
                 self.tell_lost(&host.lost, beat)?;
                 if !host.rows.is_empty() {
-                    let mb = MicroBatch::upload(&host, self.model.device(), self.model.config.vision.patch_len());
-                    let logits = self.model.forward(&mb.tokens, mb.pictures.as_ref(), &Ctx::default())?;
-                    sum += cross_entropy(&logits, &mb.labels, Reduction::Mean).double_value(&[]);
+                    let loss = |host: &HostBatch, reduction| {
+                        let patch_len = self.model.config.vision.patch_len();
+                        let mb = MicroBatch::upload(host, self.model.device(), patch_len);
+                        let logits = self.model.forward(&mb.tokens, mb.pictures.as_ref(), &Ctx::default())?;
+                        Ok(cross_entropy(&logits, &mb.labels, reduction).double_value(&[]))
+                    };
+                    // A batch that does not fit into memory is taken row by row: its token sum over its token count.
+                    sum += match guarded(|| loss(&host, Reduction::Mean)) {
+                        Err(e) if exit::code(&e) == Exit::OutOfMemory && host.rows.len() > 1 => {
+                            let row = |i| guarded(|| loss(&host.part(i..i + 1), Reduction::Sum));
+                            (0..host.rows.len()).map(row).sum::<Result<f64>>()?
+                                / target_tokens(&host.batch).max(1) as f64
+                        }
+                        other => other?,
+                    };
                     steps += 1;
                     samples += host.rows.len();
                 }

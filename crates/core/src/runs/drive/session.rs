@@ -11,7 +11,7 @@ use super::super::rings::OwnOutput;
 use super::super::say::say;
 use super::super::state::{Reason, StateFile, Status};
 use super::super::system::SystemLog;
-use super::super::{RunDir, registry};
+use super::super::{RunDir, env, registry};
 use super::signals::{self, Wishes};
 use crate::exit::{Because, Exit};
 use crate::profile::Profile;
@@ -56,9 +56,13 @@ impl Session {
         if let Err(e) = registry::remember(dir) {
             say(&format!("note: {e}; `lightbox runs list` will find this run only from its folder"));
         }
+        let app = header.app.clone();
         let mut log = RunLog::open(dir, header)?;
         let worker = WorkerInfo::this(log.attempt());
         worker.write(dir)?;
+        if let Err(e) = env::tell(dir, &app, &worker) {
+            say(&format!("warning: {e}; the run goes on without that note"));
+        }
         let state = StateFile::create(dir, Status::Preparing, 0)?;
         log.event(&Event::State { from: Status::Starting, to: Status::Preparing, reason: None, step: 0 })?;
         let mut system = SystemLog::open(dir, log.attempt());
