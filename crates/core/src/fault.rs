@@ -4,12 +4,13 @@
 //! program comes by `point`, do `action`: `abort` (die at once, as by kill -9), `stop` (SIGSTOP oneself), `panic`,
 //! `sleep:MS`, `error:NAME` (an errno), or a word that the point itself understands (`short`, `nan`, `inf`, `oom`,
 //! `device`). Without the variable a point costs one atomic load; a value that cannot be read ends the program with exit
-//! code 2. Unit tests set faults for their own thread with [`inject`].
+//! code 2. Each fault that strikes is told on stderr. Unit tests set faults for their own thread with [`inject`].
 //!
 //! Points: `fs` (each operation of [`crate::fs`]), `fs.KIND` (`open`, `write`, `sync`, `rename`, `unlink`, `mkdir`,
 //! `rmdir`, `set_len`, `sync_dir`, `reserve`), `checkpoint.PLACE`, `state.replace`, `log.line`, `step.loss`, `step.grad`,
 //! `micro`.
 use crate::exit::Exit;
+use crate::runs::say::say;
 use std::cell::RefCell;
 use std::io;
 use std::marker::PhantomData;
@@ -234,7 +235,9 @@ fn come_by(point: &str) -> Option<Left> {
     let injected = INJECTED.with_borrow_mut(|plan| plan.as_mut().and_then(|plan| plan.visit(point)));
     let action = injected.or_else(|| {
         let plan = ENVIRONMENT.get_or_init(from_environment).as_ref()?;
-        plan.lock().unwrap_or_else(PoisonError::into_inner).visit(point)
+        let action = plan.lock().unwrap_or_else(PoisonError::into_inner).visit(point)?;
+        say(&format!("fault: {point} strikes"));
+        Some(action)
     });
     action?.take(point)
 }

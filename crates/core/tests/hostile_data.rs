@@ -269,7 +269,7 @@ fn paths_lead_to_regular_files_or_are_named() {
     set.write("folder/in.png", png(8, 8));
     set.write("图片 \u{1b}[2J\n.png", png(8, 8));
     set.write("locked.png", png(8, 8));
-    std::fs::set_permissions(set.path("locked.png"), PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(set.path("locked.png"), PermissionsExt::from_mode(0o0)).unwrap();
     symlink("good.png", set.path("link.png")).unwrap();
     symlink("nowhere.png", set.path("dangling.png")).unwrap();
     symlink("loop2.png", set.path("loop1.png")).unwrap();

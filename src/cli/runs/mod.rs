@@ -41,7 +41,7 @@ enum RunsCommand {
     Attach(Run),
     /// What a run printed, did or measured
     Logs(logs::LogsArgs),
-    /// Wait after this micro-batch; weights stay on the device
+    /// Wait after the update that is being made; weights stay on the device
     Pause(control::PauseArgs),
     /// Go on: with a paused run, or from the newest checkpoint of one that ended
     Resume(resume::ResumeArgs),

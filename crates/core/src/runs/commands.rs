@@ -22,7 +22,8 @@ const MAX_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "cmd", content = "args", rename_all = "snake_case")]
 pub enum Command {
-    /// Wait after this micro-batch, weights stay on the device.
+    /// Wait after the update that is being made. Weights stay on the device, and a paused run can still be saved, evaluated
+    /// and asked.
     Pause,
     Resume,
     Stop(Stop),
