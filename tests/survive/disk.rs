@@ -4,7 +4,6 @@
 use crate::rig::{Engine, Rig, scaled};
 use lightbox_core::runs::checkpoints;
 use lightbox_core::runs::record::Event;
-use lightbox_core::runs::state::Status;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -114,10 +114,6 @@ impl Rig {
         RunState::read(&self.dir).unwrap()
     }
 
-    pub fn state_if_any(&self) -> Option<RunState> {
-        RunState::read(&self.dir).ok()
-    }
-
     pub fn view(&self) -> RunView {
         RunView::open(&self.dir).unwrap()
     }
