@@ -348,6 +348,45 @@ fn cpu_name() -> String {
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
+/// A scheduler starts a preempted run with the same command; `overwrite_output_dir` then must not cost what it has done.
+#[test]
+fn a_run_that_is_started_again_does_not_overwrite_itself_and_a_new_profile_does() {
+    let rig = Rig::new(Engine::Fake, &format!("{EXTRA}\noverwrite_output_dir: true"));
+    rig.start_with("step.loss#8=abort").wait();
+    assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
+    assert!(rig.log_text().contains("resumed at step 6"), "{}", rig.log_text());
+    let profile = rig.dir.join(RunDir::PROFILE);
+    std::fs::write(&profile, std::fs::read(&profile).unwrap()).unwrap();
+    assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
+    assert!(rig.log_text().contains("checkpoints of an older run were removed"), "{}", rig.log_text());
+}
+
+/// R23: what steers a run, and what the model and libtorch said, is its owner's; the rest is as open as the umask.
+#[test]
+fn r23_the_files_of_a_run_have_their_documented_modes() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    for (umask, file) in [(0o022, 0o644), (0o077, 0o600)] {
+        let rig = Rig::new(Engine::Fake, EXTRA);
+        let mut command = rig.command();
+        // SAFETY: umask is async-signal-safe.
+        unsafe {
+            command.pre_exec(move || {
+                libc::umask(umask);
+                Ok(())
+            });
+        }
+        assert_eq!(crate::rig::Worker(command.spawn().unwrap()).wait().code(), Some(0), "{}", rig.log_text());
+        let mode = |name: &str| std::fs::metadata(rig.dir.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(RunDir::COMMANDS), 0o700);
+        for name in
+            [RunDir::STATE, RunDir::EVENTS, RunDir::METRICS, RunDir::INFO, RunDir::ENV, "adapter_model.safetensors"]
+        {
+            assert_eq!(mode(name), file, "{name} under umask {umask:o}");
+        }
+    }
+}
+
 /// Repeated updates of a resumed run are logged twice, and agree.
 #[test]
 fn a_resumed_run_says_that_the_repeated_updates_match() {

@@ -100,6 +100,8 @@ pub struct Report<'a> {
     flos_per_token: f64,
     /// A log could not be written, and that was said.
     log_broken: bool,
+    /// The closing lines of the logs are written.
+    closed: bool,
 }
 
 impl<'a> Report<'a> {
@@ -118,6 +120,7 @@ impl<'a> Report<'a> {
             started: Instant::now(),
             flos_per_token: 0.0,
             log_broken: false,
+            closed: false,
         }
     }
 
@@ -467,19 +470,22 @@ impl<'a> Report<'a> {
         for key in ["epoch", "num_input_tokens_seen"] {
             other.remove(key);
         }
-        self.trainer_state.log_history.push(LogEntry {
-            epoch: Some(results.epoch),
-            step: plan.total_steps,
-            num_input_tokens_seen: results.num_input_tokens_seen,
-            other,
-            ..LogEntry::default()
-        });
-        self.trainer_log(trainer_log::Report {
-            step: plan.total_steps,
-            epoch: Some(results.epoch),
-            total_tokens: results.num_input_tokens_seen,
-            ..Default::default()
-        });
+        // Only once, however often a full disk lets the files below be tried.
+        if !std::mem::replace(&mut self.closed, true) {
+            self.trainer_state.log_history.push(LogEntry {
+                epoch: Some(results.epoch),
+                step: plan.total_steps,
+                num_input_tokens_seen: results.num_input_tokens_seen,
+                other,
+                ..LogEntry::default()
+            });
+            self.trainer_log(trainer_log::Report {
+                step: plan.total_steps,
+                epoch: Some(results.epoch),
+                total_tokens: results.num_input_tokens_seen,
+                ..Default::default()
+            });
+        }
         save_metrics(self.dir, "train", &results.metrics())?;
         self.trainer_state.set_control(true);
         self.trainer_state.write(&self.dir.join(RunDir::TRAINER_STATE))?;

@@ -54,7 +54,7 @@ pub fn find(profile: &Profile, dir: &RunDir) -> Result<Option<Resume>> {
         }
         return open(dir, path.clone(), Vec::new()).map(Some);
     }
-    if profile.overwrite_output_dir {
+    if profile.overwrite_output_dir && !has_begun(dir)? {
         remove_old_checkpoints(dir)?;
         return Ok(None);
     }
@@ -101,6 +101,14 @@ fn open(dir: &RunDir, path: PathBuf, quarantined: Vec<(Checkpoint, String)>) -> 
 fn told(dir: &RunDir, at: u64) -> bool {
     let lines = log::read::<Event>(&dir.join(RunDir::EVENTS)).map(|r| r.lines).unwrap_or_default();
     lines.iter().any(|line| matches!(&line.record, Event::CheckpointSaved { step, .. } | Event::CheckpointAdopted { step, .. } if *step == at))
+}
+
+/// There are checkpoints that are younger than the run's profile: this run wrote them, and is started again by hand or by
+/// a scheduler after a preemption. What it has done is not what `overwrite_output_dir` was to replace.
+fn has_begun(dir: &RunDir) -> Result<bool> {
+    let changed = |path: &std::path::Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let Some(profile) = changed(&dir.join(RunDir::PROFILE)) else { return Ok(false) };
+    Ok(checkpoints::list(dir)?.iter().any(|c| changed(&c.path).is_some_and(|at| at > profile)))
 }
 
 /// `overwrite_output_dir`: LLaMA-Factory leaves old checkpoints, which a later run resumes from and which
