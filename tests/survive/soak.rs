@@ -1,6 +1,6 @@
 //! R24: nothing grows. R9: readers and floods of output cost the worker nothing.
 
-use crate::rig::{Engine, Rig, scaled};
+use crate::rig::{Dice, Engine, Rig, Worker, scaled};
 use lightbox_core::runs::{RunDir, rings};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,51 @@ fn r9_a_hundred_readers_coming_and_going_do_not_slow_the_worker() {
     let (watched, seen) = time(10);
     assert!(seen > 0);
     println!("R9, readers: the median update took {watched:.2} ms with readers, {alone:.2} ms without");
+}
+
+/// R8: watchers come and are killed, with and without a word; the worker does not notice.
+#[test]
+fn r8_watchers_that_are_killed_change_nothing_for_the_worker() {
+    use std::process::{Command, Stdio};
+    let watchers = scaled(20);
+    let mut dice = Dice::new("watchers are killed");
+    let extra = "max_steps: 1000000\nsave_steps: 1000000\nlogging_steps: 10";
+    let rig = Rig::new(Engine::Fake, extra).env("LIGHTBOX_FAKE_STEP_MS", 2);
+    let mut worker = rig.start();
+    rig.wait_for_step(&mut worker, 100);
+    let alone = rig.steps().len();
+    for i in 0..watchers {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
+        command.args(["runs", "attach"]).arg(rig.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("LIGHTBOX_STATE", rig.dir.path().with_file_name("state")).stderr(Stdio::piped());
+        let mut watcher = Worker(command.spawn().unwrap());
+        // Once it has said something it is attached; then it is killed while it writes, or left with a pipe nobody reads.
+        let mut output = watcher.0.stderr.take().unwrap();
+        let mut first = [0];
+        let said = std::io::Read::read(&mut output, &mut first).unwrap();
+        assert_eq!(said, 1, "watcher {i} said nothing");
+        drop(output);
+        std::thread::sleep(dice.time(Duration::from_millis(30)));
+        watcher.signal([libc::SIGKILL, libc::SIGTERM, libc::SIGHUP][i % 3]);
+        watcher.wait();
+        assert!(worker.alive(), "after watcher {i}, seed {}\n{}", dice.seed, rig.log_text());
+    }
+    let at = rig.state().step;
+    rig.wait_for_step(&mut worker, at + 10);
+    worker.signal(libc::SIGTERM);
+    assert_eq!(worker.wait().code(), Some(3), "{}", rig.log_text());
+    let steps = rig.steps();
+    assert!(steps.windows(2).all(|pair| pair[1].step == pair[0].step + 1), "an update is missing");
+    let median = |part: &[lightbox_core::runs::record::Step]| {
+        let mut times: Vec<f64> = part.iter().map(|s| s.dt_ms.total).collect();
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    };
+    println!(
+        "R8, watchers: {watchers} killed; the median update took {:.2} ms before and {:.2} ms meanwhile",
+        median(&steps[..alone]),
+        median(&steps[alone..])
+    );
 }
 
 #[test]
