@@ -144,6 +144,9 @@ fn a_live_run_is_steered_and_answers() {
     assert!(rig.ok(&["runs", "logs", "slow", "--events"]).contains("lr_scale set to 0.5"));
     let started = rig.json(&["runs", "resume", "slow", "logging_steps=1"]);
     assert!(started["pid"].as_u64() > Some(0));
+    let watched = rig.ok(&["runs", "attach", "slow", "--json"]);
+    let lines: Vec<Value> = watched.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines[0]["state"].is_string() && lines.iter().skip(1).all(|l| l["type"].is_string()), "{watched}");
     rig.wait_for_state("slow", "finished");
     assert_eq!(rig.json(&["runs", "show", "slow"])["step"], 40);
 }

@@ -218,7 +218,7 @@ impl End {
 }
 
 /// The exit code that belongs to a last state.
-fn code_of(view: &RunView) -> u8 {
+pub fn code_of(view: &RunView) -> u8 {
     let exit = match view.state {
         Status::Finished => Exit::Finished,
         Status::Stopped => Exit::Stopped,

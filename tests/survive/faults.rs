@@ -348,6 +348,32 @@ fn cpu_name() -> String {
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
+/// With a rate this high the first evaluation is the best one.
+#[test]
+fn the_best_checkpoint_by_evaluation_loss_is_kept_and_becomes_the_finished_adapter() {
+    let rig = Rig::new(
+        Engine::Fake,
+        "max_steps: 30\nsave_steps: 5\nsave_total_limit: 2\nlearning_rate: 3.0\nlr_scheduler_type: constant\nval_size: 0.1\n\
+         eval_strategy: steps\neval_steps: 5\nload_best_model_at_end: true",
+    );
+    assert_eq!(rig.finish().code(), Some(0), "{}", rig.log_text());
+    let steps: Vec<u64> =
+        lightbox_core::runs::checkpoints::list(&rig.dir).unwrap().into_iter().map(|c| c.step).collect();
+    let evals: Vec<(u64, f64)> = lightbox_core::runs::log::read::<Metric>(&rig.dir.join(RunDir::METRICS))
+        .unwrap()
+        .lines
+        .into_iter()
+        .filter_map(|line| if let Metric::Eval(e) = line.record { Some((e.step, e.loss?)) } else { None })
+        .collect();
+    let best = evals.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
+    assert!(best < 25, "the test needs a best one that the limit alone would delete: {evals:?}");
+    assert_eq!(steps, [best, 25, 30]);
+    let adapter = |path: &std::path::Path| std::fs::read(path.join("adapter_model.safetensors")).unwrap();
+    assert!(adapter(rig.dir.path()) == adapter(&rig.dir.checkpoint(best)), "the finished adapter is the best one");
+    let state = std::fs::read_to_string(rig.dir.join(RunDir::TRAINER_STATE)).unwrap();
+    assert!(state.contains(&format!("\"best_global_step\": {best}")), "{state}");
+}
+
 /// A scheduler starts a preempted run with the same command; `overwrite_output_dir` then must not cost what it has done.
 #[test]
 fn a_run_that_is_started_again_does_not_overwrite_itself_and_a_new_profile_does() {

@@ -88,6 +88,32 @@ pub fn run(args: &LogsArgs) -> Result<Exit> {
     Ok(Exit::Finished)
 }
 
+/// `runs attach --json`: how the run stands, then every event and metric of it as its line is written. Ends as the run ends.
+pub fn follow_json(dir: &RunDir) -> Result<std::process::ExitCode> {
+    // What is there now is in the files; a watcher wants what comes.
+    let mut logs = [RunDir::EVENTS, RunDir::METRICS].map(|name| RawLines::new(dir.join(name)));
+    for log in &mut logs {
+        log.poll().because(Exit::Disk)?;
+    }
+    let mut out = io::stdout().lock();
+    let stands = RunView::open(dir).because(Exit::Config)?.summary();
+    writeln!(out, "{}", serde_json::to_string(&stands)?)?;
+    loop {
+        // First whether it is alive: what it says last is then read in any case.
+        let view = RunView::open_lenient(dir);
+        for log in &mut logs {
+            for line in log.poll().because(Exit::Disk)? {
+                writeln!(out, "{line}")?;
+            }
+        }
+        out.flush()?;
+        if !view.is_alive() {
+            return Ok(std::process::ExitCode::from(crate::cli::watch::code_of(&view)));
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
 /// A record in words, behind its time of day (UTC). A damaged line says so: it is part of what happened.
 fn sentence<T: DeserializeOwned>(line: &str, words: fn(&T) -> Option<String>) -> Option<String> {
     match serde_json::from_str::<Line<T>>(line) {

@@ -38,7 +38,7 @@ enum RunsCommand {
     /// Everything about one run
     Show(show::ShowArgs),
     /// Watch a run; leaving it does not end it
-    Attach(Run),
+    Attach(AttachArgs),
     /// What a run printed, did or measured
     Logs(logs::LogsArgs),
     /// Wait after the update that is being made; weights stay on the device
@@ -88,6 +88,15 @@ pub struct Run {
     word: String,
 }
 
+#[derive(Args)]
+struct AttachArgs {
+    #[command(flatten)]
+    run: Run,
+    /// How the run stands, then every event and metric as a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
 impl Run {
     /// # Errors
     /// There is none, or more than one; with what is near.
@@ -103,7 +112,8 @@ fn find(word: &str) -> Result<RunDir> {
 pub fn run(args: RunsArgs) -> Result<ExitCode> {
     kick();
     let exit = match args.command {
-        RunsCommand::Attach(run) => return watch::attach(&run.find()?),
+        RunsCommand::Attach(args) if args.json => return logs::follow_json(&args.run.find()?),
+        RunsCommand::Attach(args) => return watch::attach(&args.run.find()?),
         RunsCommand::List(args) => list::run(&args),
         RunsCommand::Show(args) => show::run(&args),
         RunsCommand::Logs(args) => logs::run(&args),
