@@ -8,6 +8,7 @@ use lightbox_core::runs::state::RunState;
 use lightbox_core::runs::tail::Tail;
 use lightbox_core::runs::{RunDir, view::RunView};
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -94,6 +95,14 @@ impl Rig {
         command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "PASSIVE");
         command.env_remove("LIGHTBOX_FAULTS").env_remove("LIGHTBOX_SUPERVISOR");
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
+        // A shell starts what it puts into the background with INT and QUIT ignored, and children inherit that.
+        // SAFETY: signal is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGQUIT, libc::SIG_DFL);
+                Ok(())
+            });
+        }
         command
     }
 
