@@ -10,8 +10,9 @@ use crate::supervise::{self, Mode};
 use anyhow::{Context, Result, anyhow};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::runs::RunDir;
+use lightbox_core::runs::drive;
 use lightbox_core::runs::info::RunInfo;
-use lightbox_core::runs::lock::{LockError, RunLock, WorkerInfo};
+use lightbox_core::runs::lock::WorkerInfo;
 use lightbox_core::runs::say::say;
 use lightbox_core::runs::state::{RunState, Status};
 use std::fs::{File, OpenOptions};
@@ -29,17 +30,6 @@ pub struct Started {
     pub dir: String,
     /// The worker's.
     pub pid: u32,
-}
-
-/// Takes the run's lock, as its worker does: for the moment in which its files are made ready.
-///
-/// # Errors
-/// [`Exit::Locked`] and who holds it.
-pub fn claim(dir: &RunDir) -> Result<RunLock> {
-    RunLock::acquire(dir).map_err(|e| {
-        let exit = if matches!(e, LockError::Held(_)) { Exit::Locked } else { Exit::Disk };
-        Err::<(), _>(e).because(exit).unwrap_err()
-    })
 }
 
 /// Starts a run that is ready (`profile.yaml` is there), and waits until its worker is up.
@@ -90,7 +80,7 @@ fn at_once(dir: &RunDir, status: ExitStatus) -> anyhow::Error {
 /// # Errors
 /// The run is held by another worker, its folder cannot be written, or the worker's program is not there.
 pub fn spawn(dir: &RunDir) -> Result<Child> {
-    let claim = claim(dir)?;
+    let claim = drive::lock(dir)?;
     worker::command()?;
     let way = Way::choose();
     mark_as_starting(dir, way).with_context(|| dir.path().display().to_string()).because(Exit::Disk)?;
@@ -121,7 +111,7 @@ pub fn spawn(dir: &RunDir) -> Result<Child> {
 /// # Errors
 /// The run is held by another worker, or its folder cannot be written.
 pub fn in_foreground(dir: &RunDir) -> Result<ExitCode> {
-    let claim = claim(dir)?;
+    let claim = drive::lock(dir)?;
     mark_as_starting(dir, Way::Foreground).with_context(|| dir.path().display().to_string()).because(Exit::Disk)?;
     drop(claim);
     supervise::run(dir, Mode::Foreground)

@@ -12,7 +12,7 @@ use lightbox_core::runs::edits::Edits;
 use lightbox_core::runs::info::RunInfo;
 use lightbox_core::runs::lock::WorkerInfo;
 use lightbox_core::runs::say::say;
-use lightbox_core::runs::{RunDir, registry};
+use lightbox_core::runs::{RunDir, drive, registry};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -98,7 +98,7 @@ pub fn prepare(profile: Option<&Path>, resume: Option<&Path>, overrides: &[Strin
         bail!("{}: do_train is false, so there is nothing to train; remove the key or set it to true", path.display());
     }
     let run = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
-    let _claim = launch::claim(&run)?;
+    let _claim = drive::lock(&run)?;
     let source = resume.is_none().then_some(path.as_path());
     // What is set now counts more than what was changed in an earlier attempt.
     let set: Vec<&str> = overrides.iter().filter_map(|word| word.split_once('=').map(|(key, _)| key)).collect();

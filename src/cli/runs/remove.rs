@@ -3,13 +3,12 @@
 //! name. The folder is renamed first, so that one that is half deleted is not taken for a run.
 
 use super::{Run, facts, words};
-use crate::launch;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::fs;
 use lightbox_core::runs::queue::Home;
-use lightbox_core::runs::{RunDir, checkpoints, registry};
+use lightbox_core::runs::{RunDir, checkpoints, drive, registry};
 use lightbox_core::safe_text::clean_line;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -94,7 +93,7 @@ pub fn run(args: &RemoveArgs) -> Result<Exit> {
         let error = anyhow!("{shown} is a link, or has neither run.json nor state.json: it is not deleted");
         return Err(error).because(Exit::Config);
     }
-    let _claim = launch::claim(&run)?;
+    let _claim = drive::lock(&run)?;
     let (victims, what) = if args.checkpoints_only {
         let victims = unpinned(&run, args.force)?;
         let what = format!("{} checkpoints of {shown}", victims.len());

@@ -180,6 +180,7 @@ fn facts(model: &Qwen2Vl, trainable: usize, device: Device) -> ModelFacts {
     };
     ModelFacts { trainable, flos_per_token: 6.0 * numbers as f64, device }
 }
+
 fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }

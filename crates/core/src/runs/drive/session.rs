@@ -29,7 +29,7 @@ pub struct Session {
     _lock: RunLock,
 }
 
-/// Takes the run's lock: from here on this process is its worker.
+/// Takes the run's lock: its worker for as long as it lives, others for the moment in which they change the run's files.
 ///
 /// # Errors
 /// [`Exit::Locked`] with the holder.
