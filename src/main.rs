@@ -1,11 +1,5 @@
-//! `lightbox`: the workbench's program. It does not link libtorch, so it starts at once and can say what is wrong with
-//! a machine where libtorch is missing. The commands are in [`cli`].
-
-mod cli;
-mod demo;
-mod launch;
-mod supervise;
+//! The program; all of it is in the library beside this file.
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    lightbox::cli::main()
 }

@@ -7,6 +7,7 @@ pub mod runs;
 mod table;
 pub mod train;
 mod watch;
+mod workbench;
 pub mod worker;
 
 use clap::{Parser, Subcommand};
@@ -18,12 +19,14 @@ use lightbox_core::safe_text::clean;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A terminal workbench for fine-tuning vision-language models.
+/// A terminal workbench for fine-tuning vision-language models. Without a command it opens.
 #[derive(Parser)]
-#[command(name = "lightbox", version, arg_required_else_help = true, after_help = Exit::HELP)]
+#[command(name = "lightbox", version, after_help = Exit::HELP)]
 struct Cli {
+    #[command(flatten)]
+    workbench: workbench::WorkbenchArgs,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -48,7 +51,9 @@ enum Command {
 }
 
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = Cli::parse();
+    let Some(command) = cli.command else { return end(workbench::run(&cli.workbench)) };
+    let outcome = match command {
         Command::Data(args) => match data::run(args) {
             // What has no code of its own there is a name, path or option that does not fit.
             Err(error) if exit::code(&error) == Exit::Failed => Err(error).because(Exit::Config),
@@ -65,6 +70,11 @@ pub fn main() -> ExitCode {
             .because(Exit::Config)
             .and_then(|run| crate::supervise::run(&run, crate::supervise::Mode::Detached)),
     };
+    end(outcome)
+}
+
+/// What the shell sees of an outcome.
+fn end(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     outcome.unwrap_or_else(|error| {
         // `lightbox data encode … | head`: the reader has what it wanted.
         if is_broken_pipe(&error) {

@@ -1,0 +1,116 @@
+//! Work in the background that takes longer than a moment: what it is, how far it is, and that it can be cancelled.
+//! [`crate::link::tasks`] does it.
+
+/// Counts up from 1.
+pub type TaskId = u64;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    pub id: TaskId,
+    /// In the user's language.
+    pub title: String,
+    pub progress: Progress,
+    pub state: State,
+    pub started_ms: u64,
+    pub ended_ms: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    pub done: u64,
+    /// 0: not known.
+    pub total: u64,
+    pub bytes: bool,
+    /// What it is busy with, e.g. a file name.
+    pub note: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    Running,
+    /// Asked to stop.
+    Stopping,
+    Done,
+    Cancelled,
+    Failed(String),
+}
+
+#[derive(Debug, Clone)]
+pub enum News {
+    Started { id: TaskId, title: String },
+    Progress(TaskId, Progress),
+    Ended(TaskId, State),
+}
+
+#[derive(Debug, Default)]
+pub struct Tasks {
+    list: Vec<Task>,
+}
+
+/// Ended tasks that stay in the list.
+const KEPT: usize = 50;
+
+impl Tasks {
+    /// The newest first.
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &Task> {
+        self.list.iter().rev()
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = &Task> {
+        self.list.iter().filter(|task| matches!(task.state, State::Running | State::Stopping))
+    }
+
+    pub fn get(&self, id: TaskId) -> Option<&Task> {
+        self.list.iter().find(|task| task.id == id)
+    }
+
+    pub fn hear(&mut self, news: News, now_ms: u64) {
+        match news {
+            News::Started { id, title } => {
+                let ended = |task: &Task| !matches!(task.state, State::Running | State::Stopping);
+                if self.list.len() >= KEPT
+                    && let Some(oldest) = self.list.iter().position(ended)
+                {
+                    self.list.remove(oldest);
+                }
+                let progress = Progress::default();
+                self.list.push(Task { id, title, progress, state: State::Running, started_ms: now_ms, ended_ms: 0 });
+            }
+            News::Progress(id, progress) => {
+                if let Some(task) = self.list.iter_mut().find(|task| task.id == id) {
+                    task.progress = progress;
+                }
+            }
+            News::Ended(id, state) => {
+                if let Some(task) = self.list.iter_mut().find(|task| task.id == id) {
+                    (task.state, task.ended_ms) = (state, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Says whether there is such a task that runs.
+    pub fn stop(&mut self, id: TaskId) -> bool {
+        let task = self.list.iter_mut().find(|task| task.id == id && task.state == State::Running);
+        task.map(|task| task.state = State::Stopping).is_some()
+    }
+
+    /// Seconds tick while something runs.
+    pub fn next_change(&self, now_ms: u64) -> Option<u64> {
+        self.running().next().map(|_| now_ms + 1_000)
+    }
+}
+
+impl Task {
+    /// From 0 to 1, if the total is known.
+    pub fn share(&self) -> Option<f64> {
+        (self.progress.total > 0).then(|| (self.progress.done as f64 / self.progress.total as f64).min(1.0))
+    }
+
+    /// At the mean pace so far; only after two seconds, before that it would only jump.
+    pub fn seconds_left(&self, now_ms: u64) -> Option<f64> {
+        let elapsed = now_ms.checked_sub(self.started_ms).filter(|ms| *ms >= 2_000)? as f64 / 1000.0;
+        let share = self.share().filter(|share| *share > 0.0)?;
+        Some(elapsed * (1.0 - share) / share)
+    }
+}

@@ -1,0 +1,142 @@
+//! Numbers, sizes, times and cut texts as screens show them; columns are counted as terminals count them.
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+pub use crate::cli::runs::words::{age, size, time};
+
+pub fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// The beginning of a text that fits `columns`, with `…` if something was cut. Never cuts through a letter.
+pub fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for letter in text.graphemes(true) {
+        let w = width(letter);
+        if used + w + 1 > columns {
+            break;
+        }
+        out += letter;
+        used += w;
+    }
+    if columns > 0 {
+        out.push('…');
+    }
+    out
+}
+
+/// As [`cut`], but the end stays: for paths.
+pub fn cut_left(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut kept = Vec::new();
+    let mut used = 0;
+    for letter in text.graphemes(true).rev() {
+        let w = width(letter);
+        if used + w + 1 > columns {
+            break;
+        }
+        kept.push(letter);
+        used += w;
+    }
+    if columns > 0 {
+        kept.push("…");
+    }
+    kept.into_iter().rev().collect()
+}
+
+/// Cut or filled with blanks to exactly `columns`.
+pub fn pad(text: &str, columns: usize) -> String {
+    let text = cut(text, columns);
+    let blanks = columns.saturating_sub(width(&text));
+    text + &" ".repeat(blanks)
+}
+
+/// The same, on the right.
+pub fn pad_left(text: &str, columns: usize) -> String {
+    let text = cut(text, columns);
+    " ".repeat(columns.saturating_sub(width(&text))) + &text
+}
+
+/// `24,800,000`
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Lines of at most `columns`, broken between words where there are blanks and between letters where there are none
+/// (Chinese has none). Line ends of the text stay.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let (mut line, mut used) = (String::new(), 0);
+        for word in paragraph.split_word_bounds() {
+            let w = width(word);
+            if used + w > columns && used > 0 {
+                lines.push(line.trim_end().to_owned());
+                (line, used) = (String::new(), 0);
+                if word.trim().is_empty() {
+                    continue;
+                }
+            }
+            if w <= columns {
+                line += word;
+                used += w;
+                continue;
+            }
+            for letter in word.graphemes(true) {
+                let w = width(letter);
+                if used + w > columns {
+                    lines.push(std::mem::take(&mut line));
+                    used = 0;
+                }
+                line += letter;
+                used += w;
+            }
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_by_columns_and_never_through_a_letter() {
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("图片中的诊断", 7), "图片中…");
+        assert_eq!(cut("图片中的诊断", 6), "图片…");
+        assert_eq!(cut_left("/data/图片/a.png", 9), "…片/a.png");
+        assert_eq!(pad("图", 4), "图  ");
+        assert_eq!(pad_left("1", 3), "  1");
+        assert_eq!(cut("abc", 0), "");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1_000, 24_800_000].map(count).join(" "), "0 999 1,000 24,800,000");
+    }
+
+    #[test]
+    fn lines_break_between_words_and_in_chinese_between_letters() {
+        assert_eq!(wrap("the quick brown fox", 10), ["the quick", "brown fox"]);
+        assert_eq!(wrap("图片中的诊断结果", 7), ["图片中", "的诊断", "结果"]);
+        assert_eq!(wrap("a\n\nb", 5), ["a", "", "b"]);
+        assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
+    }
+}
