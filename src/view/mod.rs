@@ -10,6 +10,8 @@ mod models;
 mod overlays;
 mod runs;
 mod status;
+#[cfg(test)]
+pub mod testing;
 pub mod theme;
 mod train;
 pub mod ui;
