@@ -21,6 +21,7 @@ COLOURS = {"default": "#d4d4d4", "black": "#1e1e1e", "red": "#f14c4c", "green": 
            "magenta": "#c586c0", "cyan": "#4ec9c0", "white": "#e8e8e8"}
 BACKGROUND = "#1e1e1e"
 MARGIN = 16
+BLOCKS = {"▀": (0, 0.5), "▄": (0.5, 1), "█": (0, 1)}
 
 
 def record(command: list[str], columns: int, lines: int) -> pyte.Screen:
@@ -65,7 +66,10 @@ def draw(screen: pyte.Screen, font: ImageFont.FreeTypeFont, wide: ImageFont.Free
             place = (MARGIN + x * width, MARGIN + y * height)
             if back != BACKGROUND:
                 pen.rectangle([*place, place[0] + width - 1, place[1] + height - 1], fill=back)
-            if cell.data.strip():
+            if cell.data in BLOCKS:  # drawn, not written: pictures are made of them, and fonts leave gaps between lines
+                top, bottom = BLOCKS[cell.data]
+                pen.rectangle([place[0], place[1] + round(top * height), place[0] + width - 1, place[1] + round(bottom * height) - 1], fill=front)
+            elif cell.data.strip():
                 pen.text(place, cell.data, fill=front, font=wide if ord(cell.data[0]) >= 0x2E80 else font, stroke_width=int(cell.bold) * 0.3)
     return image
 

@@ -41,6 +41,9 @@ pub struct DemoArgs {
     /// Fewer pictures and steps: less than half the time, and less is learned
     #[arg(long)]
     quick: bool,
+    /// Only write model, data and profile
+    #[arg(long)]
+    prepare: bool,
     /// Start over: remove what an earlier demo made in DIR
     #[arg(long)]
     fresh: bool,
@@ -103,6 +106,10 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
     let out: Box<dyn Write> = if args.json { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
     let text = Text::from_env(|name| std::env::var(name).ok());
     let tools = OwnProgram::new(args.json)?;
+    if args.prepare {
+        prepare(&args, text, &tools, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match tell(&args, text, &tools, out) {
         Ok(report) => {
             if args.json {
@@ -129,6 +136,15 @@ fn tell(args: &DemoArgs, text: &'static Text, tools: &dyn Tools, out: Box<dyn Wr
     let adapter = story.train(tools, &[&base, &data])?;
     let after = story.ask(tools, Asked::Tuned, &[&adapter])?;
     story.compare(&before, &after, start)
+}
+
+/// The beginning of the story: everything that training needs, and no training.
+fn prepare(args: &DemoArgs, text: &'static Text, tools: &dyn Tools, out: Box<dyn Write>) -> Result<()> {
+    let mut story = Story::begin(args, text, out)?;
+    story.unpack()?;
+    let source = story.draw()?;
+    story.convert(tools, &source)?;
+    Ok(())
 }
 
 /// Which model is asked.

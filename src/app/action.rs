@@ -2,7 +2,7 @@
 //! back from work are the same kind of thing: both go through [`super::update`], one after the other.
 
 use super::messages::Level;
-use super::{Screen, chat, data, models, overlay, runs, tasks, train};
+use super::{Screen, chat, data, models, overlay, runs, tasks, tour, train};
 use crate::image::{Picture, PictureId};
 use crossterm::event::{KeyEvent, MouseEvent};
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ pub enum Action {
     Chat(chat::Msg),
     Models(models::Msg),
     Overlay(overlay::Msg),
+    Tour(tour::Msg),
     Task(tasks::News),
     /// A picture was decoded, or why not.
     Picture(PictureId, Result<Arc<Picture>, String>),
@@ -50,6 +51,8 @@ pub enum Effect {
     Notify(String),
     /// Opens $EDITOR on the file and comes back with the action.
     Edit(PathBuf, Box<Action>),
+    /// Writes the demo's model, data and profile into a folder.
+    MakeDemo(PathBuf),
     CancelTask(tasks::TaskId),
     SaveSettings,
     /// Turns the mouse on or off, as the settings say.

@@ -6,7 +6,7 @@ use super::action::{Action, Effect, Effects};
 use super::cursor::{Cursor, Move};
 use super::overlay::{Filtered, Overlay};
 use super::settings::{ImageChoice, next};
-use super::{App, Screen, chat, data, models, runs, train};
+use super::{App, Screen, chat, data, models, runs, tour, train};
 use crate::input::Key;
 use crate::text::{T, common};
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
@@ -135,6 +135,26 @@ static GLOBAL: &[Command] = &[
         hint: 0,
         enabled: ALWAYS,
         run: |app| app.open(Overlay::Settings(Cursor::new(super::overlay::SETTINGS))),
+    },
+    Command {
+        name: "tour-next",
+        title: T("tour", "导览"),
+        doc: T("Starts the tour through the demo, or goes on with it", "开始演示导览，或继续下一步"),
+        keys: &["F8"],
+        screen: None,
+        hint: 0,
+        enabled: ALWAYS,
+        run: tour::next,
+    },
+    Command {
+        name: "tour-end",
+        title: T("end the tour", "结束导览"),
+        doc: T("Puts the tour away", "收起导览"),
+        keys: &["F7"],
+        screen: None,
+        hint: 0,
+        enabled: |app| app.tour.at.is_some(),
+        run: tour::stop,
     },
     Command {
         name: "images",

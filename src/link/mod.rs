@@ -6,6 +6,7 @@
 
 pub mod chat;
 pub mod data;
+mod demo;
 pub mod models;
 pub mod overlay;
 pub mod runs;
@@ -67,6 +68,7 @@ impl Links {
             Effect::Chat(effect) => self.chat.run(effect),
             Effect::Models(effect) => self.models.run(effect),
             Effect::Overlay(effect) => overlay::run(&self.back, effect),
+            Effect::MakeDemo(dir) => demo::make(&self.tasks, dir),
             Effect::CancelTask(id) => self.tasks.cancel(id),
             other => return Some(other),
         }

@@ -93,6 +93,10 @@ impl Runner {
         id
     }
 
+    pub fn back(&self) -> &Back {
+        &self.back
+    }
+
     pub fn cancel(&self, id: TaskId) {
         if let Some(flag) = self.flags().get(&id) {
             flag.store(true, Ordering::Relaxed);

@@ -13,6 +13,7 @@ mod status;
 #[cfg(test)]
 pub mod testing;
 pub mod theme;
+mod tour;
 mod train;
 pub mod ui;
 pub mod words;
@@ -36,11 +37,13 @@ pub fn draw(app: &App, frame: &mut Frame) -> Hits {
         let text = common::TOO_SMALL.fill(app.lang(), &[&area.width, &area.height]);
         ui.render(Paragraph::new(text).wrap(ratatui::widgets::Wrap { trim: true }), area);
     } else {
-        let [top, main, bottom] =
-            Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)]).areas(area);
+        let card = tour::height(&ui, area);
+        let rows = [Constraint::Length(1), Constraint::Fill(1), Constraint::Length(card), Constraint::Length(1)];
+        let [top, main, below, bottom] = Layout::vertical(rows).areas(area);
         ui.fill(area, ui.theme.base);
         status::tabs(&mut ui, top);
         screen(&mut ui, main);
+        tour::draw(&mut ui, below);
         status::line(&mut ui, bottom);
         overlays::draw(&mut ui, area);
     }

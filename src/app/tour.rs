@@ -1,0 +1,145 @@
+//! The first-start tour: a card below the screens that leads through the demo, one step at a time. It watches what the
+//! user does and goes on by itself; nothing is locked, and it can be left at any moment.
+
+use super::action::{Action, Effect, Effects};
+use super::{App, Screen};
+use crate::text::{T, tour as text};
+use std::path::PathBuf;
+
+#[derive(Debug, Default)]
+pub struct Tour {
+    /// `None`: it is not shown.
+    pub at: Option<Step>,
+    /// Of the demo's content, relative to the folder of the workbench as the demo's own profile has it.
+    pub dir: PathBuf,
+    /// The content is being made.
+    pub making: bool,
+}
+
+/// In this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Welcome,
+    Look,
+    Seen,
+    Form,
+    Train,
+    Watch,
+    Leave,
+    Ask,
+    Compare,
+    End,
+}
+
+#[derive(Debug, Clone)]
+pub enum Msg {
+    /// The demo's content is there, or why not.
+    Made(Result<(), String>),
+}
+
+impl Step {
+    pub const ALL: [Self; 10] = [
+        Self::Welcome,
+        Self::Look,
+        Self::Seen,
+        Self::Form,
+        Self::Train,
+        Self::Watch,
+        Self::Leave,
+        Self::Ask,
+        Self::Compare,
+        Self::End,
+    ];
+
+    pub fn number(self) -> usize {
+        Self::ALL.iter().position(|step| *step == self).unwrap_or_default()
+    }
+
+    fn next(self) -> Option<Self> {
+        Self::ALL.get(self.number() + 1).copied()
+    }
+
+    pub fn text(self) -> T {
+        match self {
+            Self::Welcome => text::WELCOME,
+            Self::Look => text::LOOK,
+            Self::Seen => text::SEEN,
+            Self::Form => text::FORM,
+            Self::Train => text::TRAIN,
+            Self::Watch => text::WATCH,
+            Self::Leave => text::LEAVE,
+            Self::Ask => text::ASK,
+            Self::Compare => text::COMPARE,
+            Self::End => text::END,
+        }
+    }
+}
+
+/// Where the demo's content lies, as `lightbox demo` has it.
+pub const DIR: &str = "lightbox-demo";
+
+/// Shows the tour from its beginning.
+pub fn start(app: &mut App) {
+    app.tour = Tour { at: Some(Step::Welcome), dir: PathBuf::from(DIR), making: false };
+}
+
+/// The user wants the next step.
+pub fn next(app: &mut App) -> Effects {
+    match app.tour.at {
+        None => {
+            start(app);
+            Vec::new()
+        }
+        Some(Step::Welcome) if !app.tour.making => {
+            app.tour.making = true;
+            vec![Effect::MakeDemo(app.here.join(&app.tour.dir))]
+        }
+        Some(Step::Welcome) => Vec::new(),
+        Some(step) => enter(app, step.next()),
+    }
+}
+
+/// The user has seen enough.
+pub fn stop(app: &mut App) -> Effects {
+    app.tour.at = None;
+    app.settings.tour_seen = true;
+    vec![Effect::SaveSettings]
+}
+
+pub fn update(app: &mut App, msg: Msg) -> Effects {
+    match msg {
+        Msg::Made(Ok(())) => {
+            app.tour.making = false;
+            let mut effects = super::open_demo(app);
+            effects.extend(enter(app, Some(Step::Look)));
+            effects
+        }
+        // the task itself has said why
+        Msg::Made(Err(_)) => {
+            app.tour.making = false;
+            Vec::new()
+        }
+    }
+}
+
+fn enter(app: &mut App, step: Option<Step>) -> Effects {
+    let Some(step) = step else { return stop(app) };
+    app.tour.at = Some(step);
+    match step {
+        Step::Look => super::update(app, Action::Go(Screen::Data)),
+        _ => Vec::new(),
+    }
+}
+
+/// After each action: is what the step asks for done?
+pub fn follow(app: &mut App) -> Effects {
+    let Some(step) = app.tour.at else { return Vec::new() };
+    if done(app, step) { enter(app, step.next()) } else { Vec::new() }
+}
+
+fn done(_app: &App, step: Step) -> bool {
+    match step {
+        Step::Welcome | Step::End => false,
+        _ => false,
+    }
+}
