@@ -5,6 +5,7 @@
 //! long and can be cancelled.
 
 pub mod chat;
+mod chat_rows;
 pub mod data;
 mod demo;
 pub mod models;

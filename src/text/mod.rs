@@ -3,6 +3,7 @@
 //! A text is a [`T`]; `{0}`, `{1}` … are places that [`T::fill`] fills in, in whatever order a language wants them. Texts
 //! that belong to one screen lie in a module of its name; those of commands stand in the table of commands itself.
 
+pub mod chat;
 pub mod common;
 pub mod tour;
 
@@ -74,7 +75,7 @@ macro_rules! texts {
 /// Every table of texts; a new module is added here.
 #[cfg(test)]
 fn all() -> Vec<(String, T)> {
-    let tables: &[(&str, &[(&str, T)])] = &[("common", common::ALL), ("tour", tour::ALL)];
+    let tables: &[(&str, &[(&str, T)])] = &[("chat", chat::ALL), ("common", common::ALL), ("tour", tour::ALL)];
     let named =
         tables.iter().flat_map(|(module, table)| table.iter().map(move |(name, t)| (format!("{module}::{name}"), *t)));
     let commands = crate::app::commands::all();
