@@ -1,7 +1,6 @@
 //! Conversations as rows of a data set: `NAME.jsonl` beside dataset_info.json, in the layout of OpenAI's messages.
 use anyhow::{Context, Result};
-use lightbox_core::data::dataset_info::{DatasetInfo, FILE_NAME};
-use lightbox_core::data::register::register;
+use lightbox_core::data::{RegisterError, register};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -13,16 +12,13 @@ pub fn append(dir: &Path, name: &str, row: &str) -> Result<Option<PathBuf>> {
     let file_name = format!("{}.jsonl", file_stem(name));
     let path = dir.join(&file_name);
     lightbox_core::fs::create_dir_all(dir)?;
-    let known = dir.join(FILE_NAME).exists() && DatasetInfo::load(dir)?.contains(name);
-    if known && !is_ours(dir, name, &file_name)? {
-        return Ok(None);
+    match register(dir, name, entry(&file_name), false) {
+        Err(RegisterError::Taken { .. }) => return Ok(None),
+        other => other?,
     }
     let mut file = lightbox_core::fs::append_open(&path)?;
     file.append(format!("{row}\n").as_bytes()).with_context(|| path.display().to_string())?;
     file.sync()?;
-    if !known {
-        register(dir, name, entry(&file_name), false)?;
-    }
     Ok(Some(path))
 }
 
@@ -35,12 +31,6 @@ fn entry(file_name: &str) -> Value {
     })
 }
 
-fn is_ours(dir: &Path, name: &str, file_name: &str) -> Result<bool> {
-    let text = std::fs::read_to_string(dir.join(FILE_NAME))?;
-    let info: Value = serde_json::from_str(&text)?;
-    Ok(info.get(name).is_some_and(|entry| *entry == self::entry(file_name)))
-}
-
 /// A data set may be called anything; its file is called by letters, digits and dashes.
 fn file_stem(name: &str) -> String {
     let stem: String = name.chars().map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).take(60).collect();
@@ -50,7 +40,7 @@ fn file_stem(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lightbox_core::data::{Dataset, DatasetOptions};
+    use lightbox_core::data::{Dataset, DatasetOptions, dataset_info::FILE_NAME};
 
     #[test]
     fn rows_that_were_added_can_be_trained_on() {
