@@ -165,6 +165,10 @@ fn walk(dir: &Path, depth: usize, left: &mut usize, discovery: &mut Discovery, f
 
 /// Whether the file begins like a list of rows or like rows, with a key that rows have.
 fn looks_like_rows(path: &Path) -> bool {
+    // Its entries name columns of the same names.
+    if path.file_name().is_some_and(|name| name == FILE_NAME) {
+        return false;
+    }
     let mut start = Vec::new();
     let Ok((file, _)) = super::media::open_regular(path) else { return false };
     if File::take(file, SNIFF).read_to_end(&mut start).is_err() {
@@ -192,7 +196,7 @@ mod tests {
     fn named_sets_and_files_that_look_like_data_are_found_once() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let info = json!({"known": {"file_name": "known.jsonl"}, "hub": {"hf_hub_url": "a/b"}, "gone": {"file_name": "no.json"}});
+        let info = json!({"known": {"file_name": "known.jsonl", "columns": {"messages": "messages"}}, "hub": {"hf_hub_url": "a/b"}, "gone": {"file_name": "no.json"}});
         write(root, "data/dataset_info.json", &info.to_string());
         write(root, "data/known.jsonl", ROW);
         write(root, "data/other.jsonl", ROW);
