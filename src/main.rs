@@ -4,6 +4,7 @@
 mod cli;
 mod demo;
 mod launch;
+mod link;
 mod supervise;
 
 fn main() -> std::process::ExitCode {

@@ -29,9 +29,13 @@ use std::path::PathBuf;
 pub enum Request {
     Ask(Ask),
     /// Ends this answer at once; what has been said of it comes in its `done`. Nothing happens if it has ended already.
-    Stop { id: u64 },
+    Stop {
+        id: u64,
+    },
     /// Loads ahead of the first question. Ends in `loaded`, or in `failed` without an id.
-    Load { model: ModelChoice },
+    Load {
+        model: ModelChoice,
+    },
     /// Frees the model's memory, after the questions before it.
     Unload,
     /// Ends the worker at once, like the end of its stdin.
@@ -150,7 +154,10 @@ pub enum Reply {
         devices: Vec<String>,
     },
     /// A model is being loaded; `loaded` or `failed` follows.
-    Loading { model: ModelChoice, what: Loading },
+    Loading {
+        model: ModelChoice,
+        what: Loading,
+    },
     Loaded {
         model: ModelChoice,
         /// 0 if it was there already.
@@ -170,7 +177,10 @@ pub enum Reply {
         image_tokens: usize,
     },
     /// The next piece of an answer: whole characters, as the model wrote them.
-    Text { id: u64, text: String },
+    Text {
+        id: u64,
+        text: String,
+    },
     Done(Done),
     /// A question that could not be answered (`id`), or another request that failed (no id). The worker lives on.
     Failed {
@@ -247,6 +257,11 @@ impl Request {
 }
 
 impl ModelChoice {
+    /// The same model without adapters: what is asked for "before training".
+    pub fn base(&self) -> Self {
+        Self { adapters: Vec::new(), ..self.clone() }
+    }
+
     /// Folders checked, device understood, pixel limits settled as every command does it ([`ModelArgs::resolve`]).
     ///
     /// # Errors

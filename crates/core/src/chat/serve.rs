@@ -231,7 +231,8 @@ impl Desk {
             if let Some(request) = state.waiting.pop_front() {
                 if let Request::Ask(ask) = &request {
                     let id = ask.id;
-                    state.current = Some(Current { id, prompt_tokens: 0, speaking: false, stopped: false, closed: false });
+                    state.current =
+                        Some(Current { id, prompt_tokens: 0, speaking: false, stopped: false, closed: false });
                 }
                 return Some(request);
             }

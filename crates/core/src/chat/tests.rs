@@ -57,7 +57,8 @@ fn every_reply_is_one_line_and_comes_back_the_same() {
 
 #[test]
 fn what_a_request_leaves_out_has_its_default() {
-    let line = br#"{"do":"ask","id":1,"model":{"model":"m"},"conversation":{"messages":[{"role":"user","content":"x"}]},
+    let line =
+        br#"{"do":"ask","id":1,"model":{"model":"m"},"conversation":{"messages":[{"role":"user","content":"x"}]},
         "options":{"temperature":0.5}}"#;
     let Request::Ask(ask) = Request::parse(line).unwrap() else { panic!() };
     assert_eq!((ask.model.dtype, ask.model.device.as_str()), (Dtype::Auto, "auto"));

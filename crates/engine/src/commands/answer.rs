@@ -168,7 +168,9 @@ impl Respondent for Answers {
             Exit::OutOfMemory => {
                 "Lower the pixel limit or the longest answer, ask with fewer pictures or less history, choose bf16, or close what else uses the memory"
             }
-            Exit::Device => "The worker has ended, because it cannot use the GPU any more; ask again, and a new one starts",
+            Exit::Device => {
+                "The worker has ended, because it cannot use the GPU any more; ask again, and a new one starts"
+            }
             Exit::Internal => "A fault inside the program: please report it with the question. The worker goes on",
             _ => "",
         };
@@ -203,7 +205,8 @@ impl Answers {
             return Ok(done);
         }
         let generation = question.options.generation();
-        let q = Question { conversation: &conversation, images: &images, budget: resolved.budget, generation: &generation };
+        let q =
+            Question { conversation: &conversation, images: &images, budget: resolved.budget, generation: &generation };
         let answer = ask(&held.ready, &q, &mut |heard| match heard {
             Heard::Started { prompt_tokens, image_tokens } => voice.started(prompt_tokens, image_tokens),
             Heard::Text(piece) => voice.text(piece),
