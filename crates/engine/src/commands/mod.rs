@@ -1,5 +1,7 @@
 //! What the worker's commands do, one file each.
 
+pub mod answer;
+pub mod ask;
 pub mod chat;
 pub mod predict;
 pub mod score;
@@ -22,13 +24,17 @@ fn load(m: &ResolvedModel) -> Result<Ready> {
         tch::set_num_threads(n as i32);
     }
     let device = setup::device(m.device).because(Exit::Device)?;
-    let kind = match m.dtype {
+    setup::load(&m.model, &m.adapters, kind_of(m.dtype), device)
+}
+
+/// `None`: as [`setup::kind`] decides.
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    match dtype {
         Dtype::Auto => None,
         Dtype::F32 => Some(Kind::Float),
         Dtype::Bf16 => Some(Kind::BFloat16),
         Dtype::F16 => Some(Kind::Half),
-    };
-    setup::load(&m.model, &m.adapters, kind, device)
+    }
 }
 
 /// The generation keys of a profile, for this model.
