@@ -12,7 +12,7 @@ mod queue;
 mod remove;
 mod resume;
 mod show;
-mod words;
+pub mod words;
 
 use super::watch;
 use anyhow::{Context, Result};

@@ -75,7 +75,8 @@ pub fn cached() -> Vec<Cached> {
 
 /// [`cached`] of another folder.
 pub fn cached_in(cache: &Path) -> Vec<Cached> {
-    let mut found: Vec<Cached> = names(cache).iter().filter_map(|name| RepoDir::named(cache, name)).flat_map(snapshots).collect();
+    let mut found: Vec<Cached> =
+        names(cache).iter().filter_map(|name| RepoDir::named(cache, name)).flat_map(snapshots).collect();
     found.sort_by(|a, b| (a.kind, &a.id, &a.revision).cmp(&(b.kind, &b.id, &b.revision)));
     found
 }
@@ -89,7 +90,9 @@ fn snapshots((dir, kind, id): (RepoDir, Kind, String)) -> Vec<Cached> {
         let revision = refs.get(&commit).unwrap_or(&commit).clone();
         let (bytes, whole) = held(&path);
         let complete = match dir.asked_for(&commit) {
-            Some(files) => files.iter().all(|(file, bytes)| path.join(file).metadata().is_ok_and(|m| m.len() == *bytes)),
+            Some(files) => {
+                files.iter().all(|(file, bytes)| path.join(file).metadata().is_ok_and(|m| m.len() == *bytes))
+            }
             None => whole && !half && bytes > 0,
         };
         Cached { kind, id: id.clone(), revision, commit, path, bytes, complete }

@@ -169,7 +169,9 @@ impl Client {
                 Some(token) => HubError::Wrong(format!("the token from {} cannot be one: odd characters", token.from)),
                 None => network(url, "this address cannot be asked for"),
             },
-            ureq::Error::HostNotFound => network(url, "no such host is known here. Is there a network, or a proxy to set?"),
+            ureq::Error::HostNotFound => {
+                network(url, "no such host is known here. Is there a network, or a proxy to set?")
+            }
             error => network(url, &error.to_string()),
         }
     }
@@ -183,11 +185,8 @@ impl Client {
         let said = answer.said();
         let endpoint = self.endpoint.clone();
         let token_from = self.token.as_ref().map(|token| token.from.clone());
-        let missing = |what: String, hint: &str| HubError::NotFound {
-            endpoint: endpoint.clone(),
-            what,
-            hint: hint.to_owned(),
-        };
+        let missing =
+            |what: String, hint: &str| HubError::NotFound { endpoint: endpoint.clone(), what, hint: hint.to_owned() };
         match (status, code.as_str()) {
             _ if !from_hub => {
                 // A signed address that ran out answers 403; the Hub gives a new one.
@@ -205,7 +204,9 @@ impl Client {
                 },
             ),
             (404, "RevisionNotFound") => missing(format!("revision {} of {repo}", repo.revision), ""),
-            (404, "EntryNotFound") => missing(format!("such file in {repo}"), "; it may have changed just now, try again"),
+            (404, "EntryNotFound") => {
+                missing(format!("such file in {repo}"), "; it may have changed just now, try again")
+            }
             (401, _) if token_from.is_some() => {
                 HubError::BadToken { endpoint, from: token_from.unwrap_or_default(), said }
             }

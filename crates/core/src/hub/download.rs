@@ -79,8 +79,8 @@ pub fn lay_out(listing: &Listing, filters: &Filters, out: &Path) -> Result<(), H
         let (blob, path) = (dir.blob(file), out.join(&file.path));
         match path.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => todo.push((file, blob, path)),
-            Err(e) => return Err(io::Error::new(e.kind(), format!("looking at {}: {e}", path.display())).into()),
-            Ok(_) if same_content(&blob, &path)? => {}
+            Err(e) => return Err(looking(&path, &e).into()),
+            Ok(_) if same_content(&blob, &path).map_err(|e| looking(&path, &e))? => {}
             Ok(_) => {
                 let what = "is there already and differs from the Hub's. Nothing was replaced: move it away, or name another folder";
                 return Err(HubError::Wrong(format!("{} {what}", path.display())));
@@ -103,6 +103,10 @@ pub fn lay_out(listing: &Listing, filters: &Filters, out: &Path) -> Result<(), H
         }
     }
     Ok(())
+}
+
+fn looking(path: &Path, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("looking at {}: {e}", path.display()))
 }
 
 fn same_content(a: &Path, b: &Path) -> io::Result<bool> {

@@ -35,7 +35,9 @@ pub enum HubError {
     #[error("{file}: {what}. If it stays so, something on the way (a proxy, a mirror) may be the cause")]
     Content { file: String, what: String },
     /// After all tries.
-    #[error("{file}: {last} ({tries} tries in a row brought nothing). What was loaded is kept; the same command goes on there")]
+    #[error(
+        "{file}: {last} ({tries} tries in a row brought nothing). What was loaded is kept; the same command goes on there"
+    )]
     GaveUp { file: String, tries: u32, last: Box<HubError> },
     #[error(
         "{} more bytes are needed in {} and {free} are free ({:.1} of {:.1} GB). Make room, or set HF_HOME to a folder on a larger disk",

@@ -77,11 +77,15 @@ impl<'a> Meter<'a> {
     /// So much came from the network.
     pub fn received(&mut self, bytes: usize) {
         self.received += bytes as u64;
-        self.progress.note = None;
+        self.clear_note();
     }
 
     pub fn note(&mut self, why: String) {
         self.progress.note = Some(why);
+    }
+
+    pub fn clear_note(&mut self) {
+        self.progress.note = None;
     }
 
     /// Nothing happened.

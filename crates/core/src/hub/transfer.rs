@@ -50,6 +50,7 @@ impl Transfer<'_> {
             }
             meter.sleep(TICK)?;
         };
+        meter.clear_note();
         if self.dir.has(file) {
             return Ok(()); // the other one has brought it
         }
@@ -101,7 +102,9 @@ impl Transfer<'_> {
                     }
                     Ok(Piece::End(end)) => break end?,
                     Err(RecvTimeoutError::Timeout) => meter.tell()?,
-                    Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("a transfer's thread died").into()),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(io::Error::other("a transfer's thread died").into());
+                    }
                 }
             }
         }
@@ -167,7 +170,8 @@ impl Source {
             let host = host(&answer.url);
             let mut begin = Vec::new();
             let _ = answer.response.into_body().into_reader().take(400).read_to_end(&mut begin);
-            let (length, kind) = (length.map_or("?".into(), |n| n.to_string()), if kind.is_empty() { "?" } else { &kind });
+            let (length, kind) =
+                (length.map_or("?".into(), |n| n.to_string()), if kind.is_empty() { "?" } else { &kind });
             let what = format!("{host} sent {length} bytes of {kind} instead of {expected}: {}", opening(&begin));
             return Err(self.not_the_file(&what));
         }
