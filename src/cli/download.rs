@@ -76,9 +76,10 @@ pub fn run(args: &DownloadArgs) -> Result<Exit> {
     let missing = coded(hub::missing_bytes(&listing, &filters))?;
     let chosen = coded(listing.chosen(&filters))?;
     let (files, bytes) = (chosen.len(), chosen.iter().map(|file| file.bytes).sum::<u64>());
+    let count = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
     if missing > LARGE && !args.yes && std::io::stdin().is_terminal() {
-        let here = if missing < bytes { format!(", {} of them still to load", size(missing)) } else { String::new() };
-        if !confirmed(&format!("{repo}: {files} files, {}{here}. Load them?", size(bytes)))? {
+        let here = if missing < bytes { format!(", {} of it still to load", size(missing)) } else { String::new() };
+        if !confirmed(&format!("{repo}: {count}, {}{here}. Load?", size(bytes)))? {
             return Ok(Exit::Stopped);
         }
     }
@@ -95,11 +96,7 @@ pub fn run(args: &DownloadArgs) -> Result<Exit> {
         print_json(&Line::Done { folder: &folder, commit: &listing.commit, files, bytes })?;
     } else {
         let loaded = if missing == 0 { "all were here".to_owned() } else { format!("{} loaded", size(missing)) };
-        say(&format!(
-            "{repo}: {files} files, {}; {loaded}, {}",
-            size(bytes),
-            short_time(started.elapsed().as_secs_f64())
-        ));
+        say(&format!("{repo}: {count}, {}; {loaded}, {}", size(bytes), short_time(started.elapsed().as_secs_f64())));
         writeln!(std::io::stdout(), "{}", clean(&folder.display().to_string()))?;
     }
     Ok(Exit::Finished)
@@ -153,7 +150,9 @@ impl Shown {
         match self.json {
             true => print_json(&Line::Progress(progress)),
             false if on_terminal() => {
-                let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+                // A terminal that does not know its size says 0.
+                let columns = crossterm::terminal::size().map_or(0, |(columns, _)| usize::from(columns));
+                let columns = if columns == 0 { 80 } else { columns };
                 say_progress(&fit(&line(progress), columns.saturating_sub(1)));
                 Ok(())
             }

@@ -4,6 +4,7 @@ use crate::content;
 use crate::server::{Fault, Server, TOKEN};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -105,6 +106,42 @@ fn ctrl_c_leaves_what_the_same_command_goes_on_with() {
     let output = rig.run(&["model", "org/model"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(rig.server.loads("w.safetensors"), [0, 200_000]);
+}
+
+#[test]
+fn killed_at_any_operation_on_the_disk_the_next_call_ends_well() {
+    let mut kills = 0;
+    loop {
+        let rig = Rig::new(|files| Server::new(files));
+        let fault = format!("fs#{}=abort", kills + 1);
+        let output = rig.command(&["model", "org/model"]).env("LIGHTBOX_FAULTS", &fault).output().unwrap();
+        if output.status.success() {
+            break;
+        }
+        kills += 1;
+        assert_eq!(output.status.signal(), Some(libc::SIGKILL), "{fault}: {}", text(&output.stderr));
+        let output = rig.run(&["model", "org/model"]);
+        assert!(output.status.success(), "{fault}: {}", text(&output.stderr));
+        let folder = Path::new(text(&output.stdout).trim());
+        assert!(std::fs::read(folder.join("w.safetensors")).unwrap() == rig.weights, "{fault}");
+        assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), b"{}\n", "{fault}");
+        assert!(lightbox_core::hub::cached_in(&rig.temp.path().join("hf/hub"))[0].complete, "{fault}");
+    }
+    assert!(kills > 20, "only {kills} places to die at");
+}
+
+#[test]
+fn a_full_disk_is_told_as_one_and_costs_nothing_that_was_loaded() {
+    let rig = Rig::new(|files| Server::new(files));
+    let mut command = rig.command(&["model", "org/model"]);
+    let output = command.env("LIGHTBOX_FAULTS", "fs.write#5+=error:ENOSPC").output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(22), "{said}");
+    assert!(said.contains(".incomplete") && said.contains("No space left"), "{said}");
+    let output = rig.run(&["model", "org/model"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let loads = rig.server.loads("w.safetensors");
+    assert!(matches!(loads[..], [0, from] if from > 0), "{loads:?}");
 }
 
 #[test]

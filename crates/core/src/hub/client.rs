@@ -169,8 +169,16 @@ impl Client {
                 Some(token) => HubError::Wrong(format!("the token from {} cannot be one: odd characters", token.from)),
                 None => network(url, "this address cannot be asked for"),
             },
-            ureq::Error::HostNotFound => {
-                network(url, "no such host is known here. Is there a network, or a proxy to set?")
+            ureq::Error::Io(e) if e.to_string().contains("certificate") => {
+                let what = "SSL_CERT_FILE can name the certificates of an institution's proxy";
+                network(url, &format!("its certificate is not trusted ({e}); {what}"))
+            }
+            ureq::Error::Io(_)
+            | ureq::Error::HostNotFound
+            | ureq::Error::Timeout(_)
+            | ureq::Error::ConnectionFailed => {
+                let what = "is there a network? HTTPS_PROXY names a proxy, HF_ENDPOINT a mirror";
+                network(url, &format!("no connection ({error}); {what}"))
             }
             error => network(url, &error.to_string()),
         }
