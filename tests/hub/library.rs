@@ -18,7 +18,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self::by(|files| Server::new(files))
+        Self::by(Server::new)
     }
 
     fn by(server: impl FnOnce(&[(&str, &[u8])]) -> Server) -> Self {
@@ -107,7 +107,7 @@ fn a_model_comes_whole_in_pythons_layout_and_only_once() {
 
 #[test]
 fn the_token_reaches_the_hub_and_nobody_else() {
-    let rig = Rig::by(|files| Server::gated(files));
+    let rig = Rig::by(Server::gated);
     rig.assert_whole(&rig.load().unwrap());
     let log = rig.server.log();
     let (cdn, hub): (Vec<_>, Vec<_>) = log.iter().partition(|request| request.cdn);
@@ -243,7 +243,7 @@ fn errors_that_pass_are_tried_again() {
 
 #[test]
 fn a_gated_repository_says_where_to_accept_and_is_asked_once() {
-    let rig = Rig::by(|files| Server::gated(files));
+    let rig = Rig::by(Server::gated);
     let repo = Repo::new(Kind::Model, "org/model");
     for (client, expected) in [
         (rig.client(), "make a token"),

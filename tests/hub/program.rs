@@ -45,7 +45,7 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn the_folder_is_printed_and_holds_the_model() {
-    let rig = Rig::new(|files| Server::new(files));
+    let rig = Rig::new(Server::new);
     let output = rig.run(&["model", "org/model"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let folder = Path::new(text(&output.stdout).trim());
@@ -57,7 +57,7 @@ fn the_folder_is_printed_and_holds_the_model() {
 
 #[test]
 fn json_is_one_object_a_line_and_ends_with_the_folder() {
-    let rig = Rig::new(|files| Server::new(files));
+    let rig = Rig::new(Server::new);
     let output = rig.run(&["model", "org/model", "--json", "--include", "*.safetensors", "--out", "plain"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -73,7 +73,7 @@ fn json_is_one_object_a_line_and_ends_with_the_folder() {
 
 #[test]
 fn a_gated_model_says_what_to_do_and_a_stored_login_opens_it() {
-    let rig = Rig::new(|files| Server::gated(files));
+    let rig = Rig::new(Server::gated);
     let output = rig.run(&["model", "org/model"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(10), "{said}");
@@ -88,7 +88,7 @@ fn a_gated_model_says_what_to_do_and_a_stored_login_opens_it() {
 
 #[test]
 fn ctrl_c_leaves_what_the_same_command_goes_on_with() {
-    let rig = Rig::new(|files| Server::new(files));
+    let rig = Rig::new(Server::new);
     rig.server.fail("w.safetensors", Fault::Stall(200_000), 1);
     let mut child =
         rig.command(&["model", "org/model", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -112,7 +112,7 @@ fn ctrl_c_leaves_what_the_same_command_goes_on_with() {
 fn killed_at_any_operation_on_the_disk_the_next_call_ends_well() {
     let mut kills = 0;
     loop {
-        let rig = Rig::new(|files| Server::new(files));
+        let rig = Rig::new(Server::new);
         let fault = format!("fs#{}=abort", kills + 1);
         let output = rig.command(&["model", "org/model"]).env("LIGHTBOX_FAULTS", &fault).output().unwrap();
         if output.status.success() {
@@ -125,6 +125,7 @@ fn killed_at_any_operation_on_the_disk_the_next_call_ends_well() {
         let folder = Path::new(text(&output.stdout).trim());
         assert!(std::fs::read(folder.join("w.safetensors")).unwrap() == rig.weights, "{fault}");
         assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), b"{}\n", "{fault}");
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2, "{fault}: nothing is left over");
         assert!(lightbox_core::hub::cached_in(&rig.temp.path().join("hf/hub"))[0].complete, "{fault}");
     }
     assert!(kills > 20, "only {kills} places to die at");
@@ -132,7 +133,7 @@ fn killed_at_any_operation_on_the_disk_the_next_call_ends_well() {
 
 #[test]
 fn a_full_disk_is_told_as_one_and_costs_nothing_that_was_loaded() {
-    let rig = Rig::new(|files| Server::new(files));
+    let rig = Rig::new(Server::new);
     let mut command = rig.command(&["model", "org/model"]);
     let output = command.env("LIGHTBOX_FAULTS", "fs.write#5+=error:ENOSPC").output().unwrap();
     let said = text(&output.stderr);
@@ -146,7 +147,7 @@ fn a_full_disk_is_told_as_one_and_costs_nothing_that_was_loaded() {
 
 #[test]
 fn what_cannot_work_is_said_at_once() {
-    let rig = Rig::new(|files| Server::new(files));
+    let rig = Rig::new(Server::new);
     for (args, code, said) in [
         (&["model", "../x"][..], 10, "is no name of a repository"),
         (&["model", "org/model", "--include", "*.gguf"], 10, "it has config.json"),

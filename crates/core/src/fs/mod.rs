@@ -128,10 +128,15 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Names the link. What was there is still there then.
 pub fn replace_link(target: &Path, path: &Path) -> io::Result<()> {
     let at = |e| naming("linking", path, e);
-    let made = tempfile::Builder::new().prefix(".tmp-").make_in(parent(path), |temp| op::symlink(target, temp));
-    let ((), temp) = made.map_err(at)?.into_parts();
-    op::rename(&temp, path).map_err(at)?;
-    temp.keep().map_err(|e| at(e.error))?;
+    match op::symlink(target, path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            let made = tempfile::Builder::new().prefix(".tmp-").make_in(parent(path), |temp| op::symlink(target, temp));
+            let ((), temp) = made.map_err(at)?.into_parts();
+            op::rename(&temp, path).map_err(at)?;
+            temp.keep().map_err(|e| at(e.error))?;
+        }
+        made => made.map_err(at)?, // the usual case leaves nothing, whenever we are killed
+    }
     sync_dir(parent(path))
 }
 

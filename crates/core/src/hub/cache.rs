@@ -228,7 +228,8 @@ impl RepoDir {
         let mut refs = BTreeMap::new();
         let mut todo = vec![String::new()];
         while let Some(prefix) = todo.pop() {
-            for name in names(&self.root.join("refs").join(&prefix)) {
+            // Names of branches never begin with a dot; those of temporary files do.
+            for name in names(&self.root.join("refs").join(&prefix)).iter().filter(|name| !name.starts_with('.')) {
                 let name = format!("{prefix}{name}");
                 let path = self.root.join("refs").join(&name);
                 if path.is_dir() {
