@@ -121,7 +121,7 @@ impl Told {
         let mut out = std::io::stdout().lock();
         let (bytes, tensors, merged) = (plan.bytes(), plan.tensors(), plan.merged());
         if self.json {
-            let line = json!({"event": "done", "dir": dir, "bytes": bytes, "tensors": tensors, "merged": merged, "verify": report});
+            let line = json!({"event": "done", "dir": dir.display().to_string(), "bytes": bytes, "tensors": tensors, "merged": merged, "verify": report});
             writeln!(out, "{line}")?;
             return Ok(());
         }

@@ -30,7 +30,7 @@ const COPIED: [&str; 10] = [
 /// About how much [`write`] will write.
 pub fn bytes(base: &Path) -> u64 {
     let size = |name: &&str| std::fs::metadata(base.join(name)).map_or(0, |meta| meta.len());
-    COPIED.iter().map(|name| size(name)).sum()
+    COPIED.iter().map(size).sum()
 }
 
 /// Writes them into `dir`. `kind`: the dtype that config.json announces (`None`: the base's). `untied`: config.json says
