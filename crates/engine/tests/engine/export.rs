@@ -2,9 +2,7 @@
 //! signals and exit codes are part of it.
 
 use crate::golden::{self, Golden, assert_near};
-use crate::peft::reference_python;
 use lightbox_core::exit::Exit;
-use lightbox_engine::export::verify::verify;
 use lightbox_engine::lora::{self, Freeze, LoraConfig};
 use lightbox_engine::model::{Ctx, Qwen2Vl};
 use lightbox_engine::setup;
@@ -16,11 +14,11 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
-fn base(name: &str) -> PathBuf {
+pub fn base(name: &str) -> PathBuf {
     golden::path(&format!("models/{name}"))
 }
 
-fn adapter(name: &str) -> PathBuf {
+pub fn adapter(name: &str) -> PathBuf {
     golden::path(&format!("{name}/lora/adapter_init"))
 }
 
@@ -35,7 +33,7 @@ fn command(model: &Path, adapters: &[PathBuf], out: &Path, options: &[&str]) -> 
 
 /// Exports and returns the lines; the last is `done`.
 #[track_caller]
-fn export(model: &Path, adapters: &[PathBuf], out: &Path, options: &[&str]) -> Vec<Value> {
+pub fn export(model: &Path, adapters: &[PathBuf], out: &Path, options: &[&str]) -> Vec<Value> {
     let run = command(model, adapters, out, options).output().unwrap();
     assert!(run.status.success(), "{}: {}", run.status, String::from_utf8_lossy(&run.stderr));
     let text = String::from_utf8(run.stdout).unwrap();
@@ -51,18 +49,18 @@ fn refused(run: &Output, exit: Exit, words: &str) {
     assert!(error.contains(words), "{error}");
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-fn json(path: &Path) -> Value {
+pub fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for name in names(from) {
         std::fs::copy(from.join(&name), to.join(&name)).unwrap();
@@ -70,7 +68,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// An adapter on every linear layer, with rank-stabilised scaling and numbers that matter.
-fn wide_adapter(model: &Path, dir: &Path) {
+pub fn wide_adapter(model: &Path, dir: &Path) {
     let mut ready = setup::load(model, &[], Some(Kind::Float), Device::Cpu).unwrap();
     let target = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,attn.qkv,attn.proj,fc1,fc2,mlp.0,mlp.2";
     let config = LoraConfig {
@@ -92,12 +90,12 @@ fn wide_adapter(model: &Path, dir: &Path) {
     lora::save(&ready.model, &config, "base", dir).unwrap();
 }
 
-fn logits(model: &Qwen2Vl, g: &Golden) -> Tensor {
+pub fn logits(model: &Qwen2Vl, g: &Golden) -> Tensor {
     let _no_grad = tch::no_grad_guard();
     model.forward(&golden::tokens(g), golden::pictures(g).as_ref(), &Ctx::default()).unwrap()
 }
 
-fn load(dir: &Path, adapters: &[PathBuf]) -> Qwen2Vl {
+pub fn load(dir: &Path, adapters: &[PathBuf]) -> Qwen2Vl {
     tch::set_num_threads(1);
     setup::load(dir, adapters, Some(Kind::Float), Device::Cpu).unwrap().model
 }
@@ -323,129 +321,4 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     weights::save(&large.join("model.safetensors"), &tensors).unwrap();
     refused(&command(&large, &[], &out, &[]).output().unwrap(), Exit::Model, "model.norm.weight is missing");
     assert_eq!(names(temp.path()), ["large"]);
-}
-
-#[test]
-fn a_folder_of_transformers_5_becomes_one_that_every_version_reads() {
-    let temp = tempfile::tempdir().unwrap();
-    let (new, out) = (temp.path().join("new"), temp.path().join("out"));
-    copy_folder(&base("tiny-tied"), &new);
-    let hub = json(&base("tiny-tied").join("config.json"));
-    // As 5.17 saves it: nested, rope_parameters, dtype, a list of extra tokens, processor_config.json.
-    let mut root = hub.clone();
-    let fields = root.as_object_mut().unwrap();
-    let stay =
-        ["architectures", "model_type", "image_token_id", "video_token_id", "vision_config", "tie_word_embeddings"];
-    let moved: Vec<String> = fields.keys().filter(|k| !stay.contains(&k.as_str())).cloned().collect();
-    let mut text: serde_json::Map<_, _> = moved.into_iter().map(|k| (k.clone(), fields.remove(&k).unwrap())).collect();
-    let mut rope = text.remove("rope_scaling").unwrap();
-    rope["rope_theta"] = text.remove("rope_theta").unwrap();
-    rope["rope_type"] = "default".into();
-    text.insert("rope_parameters".into(), rope);
-    text.insert("layer_types".into(), serde_json::json!(["full_attention"]));
-    text.insert("model_type".into(), "qwen2_vl_text".into());
-    let dtype = text.remove("torch_dtype").unwrap();
-    text.insert("dtype".into(), dtype.clone());
-    fields.insert("dtype".into(), dtype);
-    fields.insert("text_config".into(), text.into());
-    std::fs::write(new.join("config.json"), root.to_string()).unwrap();
-    let mut tokenizer = json(&new.join("tokenizer_config.json"));
-    let tokens = tokenizer.as_object_mut().unwrap();
-    tokens.remove("chat_template");
-    let list = tokens.remove("additional_special_tokens").unwrap_or_else(|| serde_json::json!(["<|im_start|>"]));
-    tokens.insert("extra_special_tokens".into(), list.clone());
-    std::fs::write(new.join("tokenizer_config.json"), tokenizer.to_string()).unwrap();
-    let mut pictures = json(&new.join("preprocessor_config.json"));
-    pictures["max_pixels"] = 50176.into();
-    let processor = serde_json::json!({"image_processor": pictures, "processor_class": "Qwen2VLProcessor"});
-    std::fs::write(new.join("processor_config.json"), processor.to_string()).unwrap();
-    for gone in ["preprocessor_config.json", "chat_template.json"] {
-        std::fs::remove_file(new.join(gone)).unwrap();
-    }
-
-    export(&new, &[], &out, &[]);
-    let written = json(&out.join("config.json"));
-    assert!(written.get("text_config").is_none() && written.get("dtype").is_none(), "{written}");
-    for (key, value) in hub.as_object().unwrap() {
-        if key != "vision_config" && key != "transformers_version" {
-            assert_eq!(written.get(key), Some(value), "{key}");
-        }
-    }
-    let tokenizer = json(&out.join("tokenizer_config.json"));
-    assert_eq!(tokenizer["additional_special_tokens"], list);
-    assert!(tokenizer.get("extra_special_tokens").is_none());
-    // No template anywhere in the base: Qwen2-VL's own, where tokenizers look and where processors look.
-    let published = &json(&base("tiny-tied").join("chat_template.json"))["chat_template"];
-    assert_eq!(&tokenizer["chat_template"], published);
-    assert_eq!(&json(&out.join("chat_template.json"))["chat_template"], published);
-    assert_eq!(json(&out.join("preprocessor_config.json"))["max_pixels"], 50176);
-    assert!(!out.join("processor_config.json").exists());
-    let g = Golden::open("tiny-tied/lora/batch.safetensors");
-    assert!(logits(&load(&out, &[]), &g).equal(&logits(&load(&base("tiny-tied"), &[]), &g)));
-}
-
-#[test]
-fn verification_reports_rounding_and_finds_a_wrong_file_and_a_wrong_adapter() {
-    let demo = golden::path("../../assets/demo-model");
-    let temp = tempfile::tempdir().unwrap();
-    let (wide, out) = (temp.path().join("adapter"), temp.path().join("out"));
-    wide_adapter(&demo, &wide);
-    let adapters = [wide];
-    for (option, largest) in [("f32", 1e-5), ("bf16", 0.1)] {
-        let lines = export(&demo, &adapters, &out, &["--dtype", option, "--verify", "--overwrite"]);
-        let report = &lines.last().unwrap()["verify"];
-        let of = |key: &str| report[key].as_f64().unwrap();
-        println!("{option}: {report}");
-        assert!(of("max_abs_diff") <= largest * of("max_logit"), "{option}: {report}");
-        assert_eq!(of("rounding") == 0.0, option == "f32", "{report}");
-        assert_eq!((report["questions"].as_u64(), report["tokens"].as_u64()), (Some(2), Some(32)));
-        assert!(option == "bf16" || report["tokens_equal"] == true);
-    }
-
-    let check = |adapters: &[PathBuf]| verify(&demo, adapters, &out, Kind::BFloat16, &mut |_| Ok(()));
-    check(&adapters).unwrap();
-    let error = format!("{:#}", check(&[]).unwrap_err());
-    assert!(error.contains("do not hold the merged weights"), "{error}");
-    // One matrix of the written file doubled.
-    let old = Weights::open_model(&out).unwrap();
-    let mut tensors: BTreeMap<String, Tensor> = old.names().map(|n| (n.to_owned(), old.get_any(n).unwrap())).collect();
-    let matrix = tensors.get_mut("model.layers.1.mlp.down_proj.weight").unwrap();
-    *matrix = &*matrix * 2.0;
-    weights::save(&out.join("model.safetensors"), &tensors).unwrap();
-    let error = format!("{:#}", check(&adapters).unwrap_err());
-    assert!(error.contains("do not hold the merged weights"), "{error}");
-}
-
-#[test]
-fn transformers_loads_the_folder_and_computes_our_logits() {
-    let Some(python) = reference_python() else {
-        println!("skipped: no reference environment; `make reference` makes one");
-        return;
-    };
-    let temp = tempfile::tempdir().unwrap();
-    for (model, options) in
-        [("tiny-tied", &["--dtype", "f32"][..]), ("tiny-untied", &["--dtype", "bf16", "--shard-size", "500kB"])]
-    {
-        let out = temp.path().join(model);
-        export(&base(model), &[adapter(model)], &out, options);
-        let g = Golden::open(&format!("{model}/lora/batch.safetensors"));
-        let (input, output) = (temp.path().join("input.safetensors"), temp.path().join("output.safetensors"));
-        let keys = ["input_ids", "attention_mask", "pixel_values", "image_grid_thw"];
-        weights::save(&input, &keys.map(|n| (n.to_owned(), g.get(n))).into_iter().collect()).unwrap();
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/check_export.py");
-        let run = Command::new(&python)
-            .arg(script)
-            .args([&out, &input, &output])
-            .env("OMP_NUM_THREADS", "1")
-            .env_remove("LD_LIBRARY_PATH")
-            .output()
-            .unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-        print!("{model}: {}", String::from_utf8_lossy(&run.stdout));
-        let theirs = Weights::open_files(&[output]).unwrap().get_any("logits").unwrap();
-        // Padded positions hold whatever attention makes of nothing; compare the real ones.
-        let real = g.get("attention_mask").to_kind(Kind::Bool).unsqueeze(-1);
-        let ours = logits(&load(&out, &[]), &g);
-        assert_near(model, &ours.masked_select(&real), &theirs.masked_select(&real));
-    }
 }
