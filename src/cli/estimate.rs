@@ -93,10 +93,11 @@ fn memory_text(m: &MemoryNeed, device: &Place, trained: Option<u64>) -> String {
         Verdict::Unknown => "whether it fits is not known",
     };
     format!(
-        "Memory on {}{model}: {there}; {verdict}\n{}  computed, ±{:.0} %; {} if every sample had cutoff_len tokens\n\n",
+        "Memory on {}{model}: {there}; {verdict}\n{}  computed, {:.0} % less to {:.0} % more; {} if every sample had cutoff_len tokens\n\n",
         device.name,
         table(&["", "#"], &rows).trim_start_matches('\n'),
-        100.0 * m.uncertainty,
+        100.0 * m.uncertainty.0,
+        100.0 * m.uncertainty.1,
         size(m.at_cutoff_bytes)
     )
 }
@@ -116,12 +117,12 @@ fn steps_text(s: &Steps) -> String {
 
 fn tokens_text(t: &Tokens) -> String {
     let mut text = format!(
-        "Tokens: {:.0} a sample (longest {}, {:.0} of them in pictures), {:.0} an update, {} million in all, with padding\n  from {} samples of the data, ±{:.1} % on the mean\n",
+        "Tokens: {:.0} a sample (longest {}, {:.0} of them in pictures), {:.0} an update, {} in all, with padding\n  from {} samples of the data, ±{:.1} % on the mean\n",
         t.mean,
         t.longest,
         t.mean_in_pictures,
         t.per_update,
-        trim(t.total / 1e6),
+        grouped(t.total as u64),
         t.looked_at,
         200.0 * t.uncertainty
     );
@@ -165,10 +166,12 @@ fn time_text(time: Option<&Time>) -> String {
     };
     let runs: Vec<String> = t.runs.iter().take(3).map(|run| clean_line(run, 40)).collect();
     format!(
-        "Time: {} ({} to {}), {} an update, {:.0} tokens a second; evaluations and checkpoints come on top\n  measured in {} earlier run{} ({}{}){differ}\n",
+        "Time: {}{}, {} an update, {:.0} tokens a second; evaluations and checkpoints come on top\n  measured in {} earlier run{} ({}{}){differ}\n",
         short_time(t.seconds),
-        short_time(t.between.0),
-        short_time(t.between.1),
+        match t.runs.len() {
+            1 => String::new(),
+            _ => format!(" ({} to {})", short_time(t.between.0), short_time(t.between.1)),
+        },
         if t.seconds_per_update < 10.0 {
             format!("{:.2}s", t.seconds_per_update)
         } else {

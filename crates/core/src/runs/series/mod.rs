@@ -257,9 +257,10 @@ impl Series {
     /// The curve of `column` between two values of x (both drawn) in `columns` columns of a screen: x of the first point in
     /// each, and the lowest and highest finite value. Columns without one are left out.
     pub fn downsample(&self, column: Column, axis: Axis, range: Range<f64>, columns: usize) -> Vec<(f64, f64, f64)> {
-        let (first, end) = (self.first_from(axis, range.start), self.first_from(axis, range.end.next_up()));
+        let first = self.first_from(axis, range.start);
+        let end = self.first_from(axis, range.end.next_up()).max(first);
         let width = (range.end - range.start) / columns as f64;
-        let mut found = Vec::with_capacity(columns.min(end.saturating_sub(first)));
+        let mut found = Vec::with_capacity(columns.min(end - first));
         let mut begin = first;
         for i in 1..=columns {
             let stop = match i == columns {
