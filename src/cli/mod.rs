@@ -4,6 +4,7 @@
 mod ask;
 mod data;
 mod download;
+mod estimate;
 mod progress;
 pub mod runs;
 mod table;
@@ -39,6 +40,8 @@ enum Command {
     Download(download::DownloadArgs),
     /// Fine-tune a model as a profile says
     Train(train::TrainArgs),
+    /// Memory, steps, tokens, disk and time of a training, before it starts
+    Estimate(estimate::EstimateArgs),
     /// Look at runs, steer them, compare them, queue them
     Runs(runs::RunsArgs),
     /// Ask a model about pictures
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
             runs::kick();
             train::train(&args)
         }
+        Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
