@@ -4,6 +4,7 @@
 //! Each screen has a module with its own lasting things (open data sets, a loaded model); [`tasks`] does work that takes
 //! long and can be cancelled.
 
+pub mod answer;
 pub mod chat;
 pub mod data;
 mod demo;

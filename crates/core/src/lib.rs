@@ -5,6 +5,7 @@
 //! and [`text`] (conversation → token ids and labels).
 
 pub mod args;
+pub mod chat;
 pub mod data;
 pub mod demo;
 pub mod estimate;
