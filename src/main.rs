@@ -3,8 +3,10 @@
 
 mod cli;
 mod demo;
+mod image;
 mod launch;
 mod supervise;
+mod term;
 
 fn main() -> std::process::ExitCode {
     cli::main()
