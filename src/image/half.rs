@@ -32,7 +32,7 @@ pub fn draw(picture: &Picture, area: Rect, buf: &mut Buffer, colours: Colours) {
 
 fn paint(cell: &mut Cell, top: [u8; 3], bottom: [u8; 3], colours: Colours) {
     if colours == Colours::None {
-        let level = (luminance(top) + luminance(bottom)) / 2;
+        let level = luminance(top).midpoint(luminance(bottom));
         cell.set_char(RAMP[usize::from(level) * RAMP.len() / 256]);
         return;
     }

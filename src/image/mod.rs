@@ -87,7 +87,11 @@ pub fn fit(image: (u32, u32), area: (u16, u16), cell_px: (u16, u16)) -> (u16, u1
 #[cfg(test)]
 pub(crate) fn test_picture(id: u64, cells: (u16, u16), cell_px: (u16, u16)) -> Picture {
     let (width, height) = (u32::from(cells.0 * cell_px.0), u32::from(cells.1 * cell_px.1));
-    let pixels = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, (x ^ y) as u8 ^ id as u8]));
+    let pixels = RgbImage::from_fn(width, height, |x, y| {
+        // Noise: something that PNG cannot make small.
+        let hash = (x * 7919 + y * 104_729 + id as u32).wrapping_mul(2_654_435_761);
+        image::Rgb([(hash >> 8) as u8, (hash >> 16) as u8, (hash >> 24) as u8])
+    });
     decode::picture(&pixels, cells, cell_px, true, PictureId(id))
 }
 

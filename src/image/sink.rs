@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(turn(&[moved, b], &store), ("hide 1, show 1 6,2".into(), vec![a.1]));
         assert_eq!(turn(&[moved, a, b], &store).0, "show 1 5,2", "twice on one screen");
         assert_eq!(turn(&[a, b], &store), ("hide 1, show 1 5,2".into(), vec![moved.1]));
-        assert_eq!(turn(&[], &store), ("hide 1, hide 2".into(), vec![a.1, b.1]));
+        assert_eq!(turn(&[], &store), ("hide 2, hide 1".into(), vec![b.1, a.1]));
         assert_eq!(turn(&[a], &store).0, "show 1 5,2");
         shown.forget(&mut sink);
         shown.reconcile(&[a], &store, &mut sink, &mut out);
