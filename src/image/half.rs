@@ -123,7 +123,14 @@ mod tests {
          ▀        ▀ 
            ▀▀▀▀▀▀
         ");
-        insta::assert_snapshot!(text(&drawn(&disc(12, 6), 12, 6, Colours::None)), @"");
+        insta::assert_snapshot!(text(&drawn(&disc(12, 6), 12, 6, Colours::None)), @r"
+           ======   
+         =########= 
+         ########## 
+         ########## 
+         =########= 
+           ======
+        ");
     }
 
     #[test]

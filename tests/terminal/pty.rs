@@ -34,10 +34,10 @@ impl Pty {
     pub fn start(mut command: Command) -> Self {
         let (mut main, mut side) = (-1, -1);
         let size = libc::winsize { ws_row: 20, ws_col: 60, ws_xpixel: 600, ws_ypixel: 400 };
-        let null = std::ptr::null_mut();
+        let null = std::ptr::null_mut::<libc::c_char>();
         // SAFETY: writes two descriptors, owned from here on.
         let (main, side) = unsafe {
-            assert_eq!(libc::openpty(&raw mut main, &raw mut side, null.cast(), null.cast(), &raw const size), 0);
+            assert_eq!(libc::openpty(&raw mut main, &raw mut side, null, null.cast(), &raw const size), 0);
             (File::from_raw_fd(main), OwnedFd::from_raw_fd(side))
         };
         // SAFETY: the copy must not reach the program, or the terminal would never hang up for it.
