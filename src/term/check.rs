@@ -49,7 +49,12 @@ pub fn run() -> anyhow::Result<ExitCode> {
         overlay: false,
         late,
     };
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(check.run(terminal))
+    let outcome = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(check.run(terminal));
+    match outcome {
+        // Whichever of reading and writing noticed it first.
+        Err(_) if super::guard::is_gone() => Ok(ExitCode::from(Signal::Hangup.exit_code().unwrap_or(1))),
+        outcome => outcome,
+    }
 }
 
 /// The size as the kernel knows it, pixels included where the terminal told them.
@@ -93,7 +98,7 @@ impl Check {
                         't' => {
                             // A panic elsewhere leaves the screen alone.
                             let _ = std::thread::spawn(|| panic!("in a thread, as asked")).join();
-                            self.typed = super::guard::take_other_panic().unwrap_or_default();
+                            self.typed = super::guard::take_other_panic().and_then(|text| Some(text.lines().last()?.to_owned())).unwrap_or_default();
                             None
                         }
                         'e' => {

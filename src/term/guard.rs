@@ -140,6 +140,13 @@ pub fn is_active() -> bool {
     ACTIVE.load(Ordering::SeqCst)
 }
 
+/// Has the terminal hung up? An error of reading or writing then means the end (exit code 129), not a fault.
+pub fn is_gone() -> bool {
+    let mut poll = libc::pollfd { fd: fd(), events: 0, revents: 0 };
+    // SAFETY: one valid pollfd for the length of the call.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+}
+
 /// The terminal as it was. May be called from a signal handler and as often as one likes.
 pub fn restore() {
     if !ACTIVE.swap(false, Ordering::SeqCst) {

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Pty {
     main: Option<File>,
@@ -91,17 +91,32 @@ impl Pty {
         self.main.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
-    /// Waits until the program has written this, and returns where it begins.
-    pub fn wait_for(&mut self, text: &str) -> usize {
+    /// Waits until the program has written these bytes, and returns where they begin.
+    pub fn wait_for(&mut self, bytes: &str) -> usize {
+        self.wait(bytes, |pty| pty.find(bytes))
+    }
+
+    /// Waits until this text is on the screen.
+    pub fn wait_screen(&mut self, text: &str) {
+        self.wait(text, |pty| {
+            let size = |n| std::num::NonZero::new(n).unwrap();
+            let mut screen = vt100::Parser::new(size(20), size(60), 0);
+            screen.process(&pty.seen);
+            screen.screen().contents().contains(text).then_some(())
+        });
+    }
+
+    fn wait<T>(&mut self, what: &str, come: impl Fn(&Self) -> Option<T>) -> T {
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Some(at) = self.find(text) {
-                return at;
+            if let Some(found) = come(self) {
+                return found;
             }
             match self.output.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => self.seen.extend(bytes),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("{text:?} did not come, but {:?}", String::from_utf8_lossy(&self.seen))
+                    let seen = String::from_utf8_lossy(&self.seen);
+                    panic!("{what:?} did not come, but {:?}", seen.chars().take(2000).collect::<String>())
                 }
             }
         }
