@@ -7,7 +7,7 @@
 //! 2. `shown.reconcile(&wishes, &store, sink, &mut out)`, then `screen.send(&mut out)`.
 //! 3. While `sink.pending()`: when the terminal's backlog is small, `sink.next_chunk(&mut out, 16 KB)` and `send`, and again
 //!    some 15 ms later at most; keys and frames come in between.
-//! 4. After `clear`, a resize, a suspension: `shown.forget(sink)`, and reconcile again after 150 ms without a further resize.
+//! 4. After `frame::clear`, a resize, a suspension: `shown.forget(sink)`, and reconcile again after 150 ms without a further resize.
 //! 5. Before leaving: nothing, `guard::restore` deletes what there is.
 
 use ratatui::buffer::{Buffer, CellDiffOption};

@@ -14,15 +14,13 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use ratatui::{Frame, Terminal, backend::CrosstermBackend};
 
 use super::caps::{Caps, Graphics, TtySize};
-use super::frame::Screen;
+use super::frame::{self, Screen, Tui};
 use super::guard::{Guard, Options};
 use super::probe::{self, LateReplies};
 use super::signals::{Signal, signals};
 use crate::image::sink::{PixelSink, Shown, rewrite, sink_for};
 use crate::image::store::Store;
 use crate::image::{Picture, PictureId, decode, fit, half};
-
-type Tui = Terminal<CrosstermBackend<Screen>>;
 
 /// # Errors
 /// There is no terminal, or it went away.
@@ -147,7 +145,7 @@ impl Check {
     fn forget(&mut self, terminal: &mut Tui) -> anyhow::Result<()> {
         self.shown.forget(&mut *self.sink);
         self.screen.forget();
-        terminal.clear()?;
+        frame::clear(terminal)?;
         Ok(())
     }
 

@@ -9,7 +9,24 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::rc::Rc;
 
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Position, Rect};
+
 use super::osc;
+
+/// ratatui on a [`Screen`].
+pub type Tui = Terminal<CrosstermBackend<Screen>>;
+
+/// Empties the screen and has the next frame draw every cell. Not `Terminal::clear`: that asks the terminal where its
+/// cursor is and reads the answer beside the event reader; a terminal that stays silent costs 2 s and an error.
+///
+/// # Errors
+/// The terminal's size is not known.
+pub fn clear(terminal: &mut Tui) -> io::Result<()> {
+    let size = terminal.size()?;
+    terminal.resize(Rect::from((Position::ORIGIN, size)))
+}
 
 /// A handle: one goes into `CrosstermBackend::new`, the loop keeps another.
 #[derive(Debug, Clone)]
@@ -156,8 +173,7 @@ pub(super) fn write_all(fd: i32, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ratatui::layout::Rect;
-    use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend};
+    use ratatui::{TerminalOptions, Viewport};
     use std::io::{Read, pipe};
     use std::os::fd::AsRawFd;
 
