@@ -100,7 +100,7 @@ impl Check {
                             None
                         }
                         'e' => {
-                            drop(events); // nobody else may read while another program does
+                            super::guard::end_reader(events); // nobody else may read while another program does
                             let _stdout = crate::image::viuer::pause();
                             self.guard.run_outside(|| println!("outside"))?;
                             events = EventStream::new();

@@ -169,6 +169,15 @@ pub fn restore() {
     }
 }
 
+/// Ends the event reader, before [`Guard::run_outside`] and [`Guard::suspend`]; make a new one afterwards.
+///
+/// Dropping it leaves a wake-up behind. Seen by the next reader together with a key, it made crossterm 0.29 return without
+/// reading the key, which then came only with the next one; so it is used up here.
+pub fn end_reader(events: crossterm::event::EventStream) {
+    drop(events);
+    let _ = crossterm::event::poll(std::time::Duration::ZERO); // whatever it says: the next reader asks again
+}
+
 /// What a panic in another thread said since the last call.
 pub fn take_other_panic() -> Option<String> {
     OTHER_PANIC.lock().ok()?.take()
