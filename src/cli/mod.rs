@@ -57,6 +57,9 @@ enum Command {
     /// Starts a run's worker and writes down how it ends
     #[command(name = "__supervise", hide = true)]
     Supervise { run: PathBuf },
+    /// Takes the terminal, asks it, shows a picture, and gives it back
+    #[command(name = "__terminal-check", hide = true)]
+    TerminalCheck,
 }
 
 pub fn main() -> ExitCode {
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Runs(args) => runs::run(args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
+        Command::TerminalCheck => crate::term::check::run(),
         Command::Supervise { run } => RunDir::open(run)
             .because(Exit::Config)
             .and_then(|run| crate::supervise::run(&run, crate::supervise::Mode::Detached)),

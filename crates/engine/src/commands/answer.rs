@@ -69,7 +69,7 @@ impl Held {
         let model = &self.ready.model;
         self.base == *base
             && model.device() == device
-            && model.kind() == setup::kind(kind_of(wanted), model.config.dtype.as_deref(), device)
+            && model.kind() == setup::kind(super::kind(wanted), model.config.dtype.as_deref(), device)
             && self.adapters.len() < 2
     }
 
