@@ -59,7 +59,13 @@ async fn bench(work: &Path, rows: usize, json: bool) -> Result<()> {
     let app = App { here: work.to_owned(), size: SIZE, focused: true, ..App::default() };
     let terminal = Terminal::new(TestBackend::new(SIZE.0, SIZE.1))?;
     let mut b = Bench { app, links: Links::new(Back(send)), results, terminal, started: Instant::now(), json };
-    for (screen, name) in [(Screen::Data, "data"), (Screen::Train, "train"), (Screen::Runs, "runs"), (Screen::Chat, "chat"), (Screen::Models, "models")] {
+    for (screen, name) in [
+        (Screen::Data, "data"),
+        (Screen::Train, "train"),
+        (Screen::Runs, "runs"),
+        (Screen::Chat, "chat"),
+        (Screen::Models, "models"),
+    ] {
         b.act(Action::Go(screen));
         b.pump(Duration::from_secs(2)).await;
         b.frames(&format!("frame, {name}"));
@@ -74,7 +80,9 @@ async fn bench(work: &Path, rows: usize, json: bool) -> Result<()> {
         b.pump(Duration::from_millis(5)).await;
     }
     b.say(&format!("{rows} rows: open"), opened.elapsed().as_secs_f64() * 1e3, "ms", None);
-    for (name, keys) in [("a row further", KeyCode::Down), ("a page further", KeyCode::PageDown), ("to the end and back", KeyCode::End)] {
+    for (name, keys) in
+        [("a row further", KeyCode::Down), ("a page further", KeyCode::PageDown), ("to the end and back", KeyCode::End)]
+    {
         let mut worst = Duration::ZERO;
         let mut all = Vec::new();
         for i in 0..300 {
@@ -137,7 +145,10 @@ impl Bench {
         if self.json {
             println!("{}", serde_json::json!({"name": name, "value": value, "unit": unit, "target": target}));
         } else {
-            println!("{name:<52} {value:>10.2} {unit}{}", target.map(|t| format!("   (target {t})")).unwrap_or_default());
+            println!(
+                "{name:<52} {value:>10.2} {unit}{}",
+                target.map(|t| format!("   (target {t})")).unwrap_or_default()
+            );
         }
     }
 }
@@ -146,7 +157,8 @@ impl Bench {
 fn write_large(path: &Path, rows: usize) -> Result<()> {
     const GROUP: usize = 100_000;
     let mut png = std::io::Cursor::new(Vec::new());
-    image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([(x * 8) as u8, (y * 8) as u8, 90])).write_to(&mut png, image::ImageFormat::Png)?;
+    image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([(x * 8) as u8, (y * 8) as u8, 90]))
+        .write_to(&mut png, image::ImageFormat::Png)?;
     let png = png.into_inner();
     let picture = vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)];
     let fields = vec![
@@ -157,14 +169,19 @@ fn write_large(path: &Path, rows: usize) -> Result<()> {
     let schema = Arc::new(Schema::new(fields));
     let temporary = path.with_extension("part");
     let file = std::fs::File::create(&temporary).with_context(|| temporary.display().to_string())?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?)).set_max_row_group_row_count(Some(GROUP)).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(GROUP))
+        .build();
     let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
     let group = |n: usize| -> Result<RecordBatch> {
         let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values((0..n).map(|_| &png[..])));
         let paths: ArrayRef = Arc::new(StringArray::from_iter((0..n).map(|_| None::<&str>)));
         let pictures: ArrayRef = Arc::new(StructArray::try_new(picture.clone().into(), vec![bytes, paths], None)?);
         let ids: ArrayRef = Arc::new(StringArray::from_iter_values((0..n).map(|i| format!("scan-{i:06}"))));
-        let captions: ArrayRef = Arc::new(StringArray::from_iter_values((0..n).map(|i| format!("The image {i} is a computed tomography scan of the head without a lesion."))));
+        let captions: ArrayRef = Arc::new(StringArray::from_iter_values(
+            (0..n).map(|i| format!("The image {i} is a computed tomography scan of the head without a lesion.")),
+        ));
         Ok(RecordBatch::try_new(schema.clone(), vec![pictures, ids, captions])?)
     };
     let whole = group(GROUP)?;

@@ -3,6 +3,7 @@
 //! What must be undone is kept in statics, so that [`restore`] works from a panic hook and from a signal handler: it
 //! writes fixed byte strings and sets the saved modes, nothing else, and the second call does nothing.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, OnceLock};
@@ -20,7 +21,7 @@ pub struct Options {
 /// The terminal is ours while this lives. There is one at a time.
 #[derive(Debug)]
 pub struct Guard {
-    options: Options,
+    options: Cell<Options>,
 }
 
 /// Is there something to undo?
@@ -59,7 +60,7 @@ impl Guard {
         MODES.get_or_init(|| modes);
         OWNER.store(thread_number(), Ordering::SeqCst);
         install_panic_hook();
-        let guard = Self { options: *options };
+        let guard = Self { options: Cell::new(*options) };
         guard.take()?;
         Ok(guard)
     }
@@ -67,6 +68,11 @@ impl Guard {
     /// The descriptor to draw to; valid for the rest of the program.
     pub fn fd(&self) -> i32 {
         fd()
+    }
+
+    /// What the mouse will be when the terminal is taken again; turning it on or off now is the caller's.
+    pub fn set_mouse(&self, mouse: bool) {
+        self.options.set(Options { mouse, ..self.options.get() });
     }
 
     /// Say so before the first kitty picture, so that leaving deletes them.
@@ -117,14 +123,15 @@ impl Guard {
 
     fn take(&self) -> io::Result<()> {
         // Before the first byte: a signal in between must undo what was begun.
-        KEYBOARD.store(self.options.keyboard, Ordering::SeqCst);
+        let options = self.options.get();
+        KEYBOARD.store(options.keyboard, Ordering::SeqCst);
         ACTIVE.store(true, Ordering::SeqCst);
         let mut raw = *MODES.get().ok_or_else(|| io::Error::other("the terminal's modes are not known"))?;
         // SAFETY: changes the flags of our copy.
         unsafe { libc::cfmakeraw(&raw mut raw) };
         set_modes(fd(), &raw)?;
-        let mouse = if self.options.mouse { osc::MOUSE_ON } else { "" };
-        let keyboard = if self.options.keyboard { osc::KEYBOARD_ON } else { "" };
+        let mouse = if options.mouse { osc::MOUSE_ON } else { "" };
+        let keyboard = if options.keyboard { osc::KEYBOARD_ON } else { "" };
         frame::write_all(fd(), format!("{}{mouse}{keyboard}", osc::ENTER).as_bytes())
     }
 }

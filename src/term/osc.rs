@@ -15,6 +15,7 @@ pub const END_SYNC: &str = "\x1b[?2026l";
 pub const ENTER: &str = "\x1b[22;2t\x1b[?1049h\x1b[2J\x1b[?2004h\x1b[?1004h\x1b[?25l";
 /// Clicks, drags and the wheel, in SGR form.
 pub const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1002h\x1b[?1006h";
+pub const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1002l\x1b[?1000l";
 /// Shift-Enter and Ctrl-Enter become keys of their own (kitty's keyboard protocol, first level).
 pub const KEYBOARD_ON: &str = "\x1b[>1u";
 pub const KEYBOARD_OFF: &str = "\x1b[<1u";
