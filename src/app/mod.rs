@@ -21,7 +21,7 @@ mod update;
 pub use action::{Action, Effect, Effects};
 pub use update::update;
 
-use crate::image::Store;
+use crate::image::store::Store;
 use crate::term::caps::Caps;
 use crate::text::{Lang, T, common};
 use crate::view::Hits;

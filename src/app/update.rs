@@ -39,8 +39,11 @@ fn act(app: &mut App, action: Action) -> Effects {
         Action::Overlay(msg) => overlay::update(app, msg),
         Action::Tour(msg) => tour::update(app, msg),
         Action::Task(news) => task(app, news),
-        Action::Picture(id, picture) => {
-            app.pictures.insert(id, picture);
+        Action::Picture { id, area, picture } => {
+            match picture {
+                Ok(picture) => app.pictures.insert(area, std::sync::Arc::unwrap_or_clone(picture)),
+                Err(why) => app.pictures.fail(id, why),
+            }
             Vec::new()
         }
         Action::Say(level, text) => {

@@ -6,7 +6,7 @@
 //! after these, the base is loaded from the disk again.
 
 use super::ask::{Heard, Question, ask};
-use super::kind_of;
+use super::kind;
 use crate::guard::guarded_bare;
 use crate::lora;
 use crate::setup::{self, Ready};
@@ -69,7 +69,7 @@ impl Held {
         let model = &self.ready.model;
         self.base == *base
             && model.device() == device
-            && model.kind() == setup::kind(kind_of(wanted), model.config.dtype.as_deref(), device)
+            && model.kind() == setup::kind(kind(wanted), model.config.dtype.as_deref(), device)
             && self.adapters.len() < 2
     }
 

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod ask;
 pub mod chat;
+pub mod export;
 pub mod predict;
 pub mod score;
 
@@ -24,11 +25,11 @@ fn load(m: &ResolvedModel) -> Result<Ready> {
         tch::set_num_threads(n as i32);
     }
     let device = setup::device(m.device).because(Exit::Device)?;
-    setup::load(&m.model, &m.adapters, kind_of(m.dtype), device)
+    setup::load(&m.model, &m.adapters, kind(m.dtype), device)
 }
 
-/// `None`: as [`setup::kind`] decides.
-fn kind_of(dtype: Dtype) -> Option<Kind> {
+/// `None`: not asked for.
+fn kind(dtype: Dtype) -> Option<Kind> {
     match dtype {
         Dtype::Auto => None,
         Dtype::F32 => Some(Kind::Float),

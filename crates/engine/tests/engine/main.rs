@@ -2,6 +2,8 @@
 //! (tests/golden/llamafactory). One binary, so that libtorch is linked once.
 
 mod answer;
+mod export;
+mod export_readers;
 mod forward;
 mod generate;
 mod golden;
