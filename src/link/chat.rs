@@ -1,9 +1,9 @@
 //! What the Chat screen needs from outside: the worker that answers, the models there are, pictures, files.
+use super::Back;
 use super::answer::{Answerer, Event};
 use super::tasks::Runner;
-use super::Back;
-use crate::app::chat::{Candidate, Effect, Msg, label};
 use crate::app::Action;
+use crate::app::chat::{Candidate, Effect, Msg, label};
 use crate::text::{Lang, chat as text};
 use lightbox_core::chat::{ModelChoice, Request};
 use lightbox_core::profile::Profile;
@@ -75,7 +75,12 @@ impl Link {
 
 /// Adapters of runs first (the newest first), then the base models.
 fn find_models(known: &[PathBuf], lang: Lang) -> Vec<Candidate> {
-    let choice = |model: &Path, adapters: Vec<PathBuf>| ModelChoice { model: model.to_owned(), adapters, dtype: Default::default(), device: "auto".into() };
+    let choice = |model: &Path, adapters: Vec<PathBuf>| ModelChoice {
+        model: model.to_owned(),
+        adapters,
+        dtype: Default::default(),
+        device: "auto".into(),
+    };
     let (mut found, mut bases): (Vec<Candidate>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     for run in runs() {
         let no_overrides: &[&str] = &[];
@@ -92,16 +97,24 @@ fn find_models(known: &[PathBuf], lang: Lang) -> Vec<Candidate> {
         }
         // the newest few: a run may keep a hundred
         let saved = checkpoints::list(&run).unwrap_or_default();
-        let mut saved: Vec<PathBuf> = saved.into_iter().map(|checkpoint| run.join(&checkpoint.name())).filter(|dir| is_adapter(dir)).collect();
+        let mut saved: Vec<PathBuf> =
+            saved.into_iter().map(|checkpoint| run.join(&checkpoint.name())).filter(|dir| is_adapter(dir)).collect();
         saved.sort_by_key(|dir| std::cmp::Reverse(number(dir)));
         saved.into_iter().take(8).for_each(|dir| add(dir, text::CHECKPOINT_OF));
         bases.push(model);
     }
     bases.extend(known.iter().filter(|dir| is_model(dir)).cloned());
-    for dir in known.iter().filter(|dir| is_adapter(dir) && !found.iter().any(|c| c.choice.adapters.contains(dir))) {
+    for dir in known.iter().filter(|dir| is_adapter(dir)) {
+        if found.iter().any(|candidate| candidate.choice.adapters.contains(dir)) {
+            continue;
+        }
         if let Some(model) = base_of(dir) {
             let choice = choice(&model, vec![dir.clone()]);
-            found.push(Candidate { label: label(&choice), detail: clean_line(&dir.display().to_string(), 300), choice });
+            found.push(Candidate {
+                label: label(&choice),
+                detail: clean_line(&dir.display().to_string(), 300),
+                choice,
+            });
         }
     }
     let mut seen = Vec::new();
@@ -188,7 +201,9 @@ fn add(dir: &Path, name: &str, row: &str, lang: Lang) -> Result<String, String> 
     let told = |e: anyhow::Error| clean_line(&format!("{e:#}"), 500);
     let file = crate::link::chat_rows::append(dir, name, row).map_err(told)?;
     match file {
-        Some(file) => Ok(text::ADDED.fill(lang, &[&clean_line(name, 100), &clean_line(&file.display().to_string(), 300)])),
+        Some(file) => {
+            Ok(text::ADDED.fill(lang, &[&clean_line(name, 100), &clean_line(&file.display().to_string(), 300)]))
+        }
         None => Err(text::NOT_OURS.fill(lang, &[&clean_line(name, 100), &clean_line(&dir.display().to_string(), 300)])),
     }
 }

@@ -33,7 +33,8 @@ fn entry(file_name: &str) -> Value {
 
 /// A data set may be called anything; its file is called by letters, digits and dashes.
 fn file_stem(name: &str) -> String {
-    let stem: String = name.chars().map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).take(60).collect();
+    let stem: String =
+        name.chars().map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).take(60).collect();
     if stem.trim_matches('-').is_empty() { "chat".into() } else { stem }
 }
 
@@ -45,11 +46,20 @@ mod tests {
     #[test]
     fn rows_that_were_added_can_be_trained_on() {
         let temp = tempfile::tempdir().unwrap();
-        let row = |q: &str| json!({"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": "好"}], "images": []}).to_string();
+        let row = |q: &str| {
+            json!({"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": "好"}], "images": []})
+                .to_string()
+        };
         let path = append(temp.path(), "my chat", &row("一")).unwrap().unwrap();
         assert_eq!(path.file_name().unwrap(), "my-chat.jsonl");
         append(temp.path(), "my chat", &row("二")).unwrap().unwrap();
-        let options = DatasetOptions { dataset_dir: temp.path().into(), media_dir: None, names: vec!["my chat".into()], max_samples: None, seed: 0 };
+        let options = DatasetOptions {
+            dataset_dir: temp.path().into(),
+            media_dir: None,
+            names: vec!["my chat".into()],
+            max_samples: None,
+            seed: 0,
+        };
         let set = Dataset::open(&options).unwrap();
         assert_eq!(set.len(), 2);
         assert_eq!(set.get(1).unwrap().conversation.messages[0].content, "二");

@@ -39,7 +39,6 @@ impl Back {
 #[derive(Debug)]
 pub struct Links {
     pub back: Back,
-    lang: crate::text::Lang,
     pub tasks: tasks::Runner,
     pub data: data::Link,
     pub train: train::Link,
@@ -58,14 +57,13 @@ impl Links {
             chat: chat::Link::new(back.clone(), tasks.clone()),
             models: models::Link::new(back.clone(), tasks.clone()),
             tasks,
-            lang: crate::text::Lang::default(),
             back,
         }
     }
 
     /// What is made out here and shown as it is, is made in the user's language.
     pub fn set_language(&mut self, lang: crate::text::Lang) {
-        self.lang = lang;
+        self.chat.lang = lang;
     }
 
     /// Begins what an effect asks for. What only the loop can do (the terminal) comes back.

@@ -32,7 +32,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "chat-attach",
         title: T("picture", "图片"),
-        doc: T("Adds pictures to the question, from a list with preview; pasted and dropped paths work, too", "为问题添加图片（带预览的列表）；也可粘贴或拖入路径"),
+        doc: T(
+            "Adds pictures to the question, from a list with preview; pasted and dropped paths work, too",
+            "为问题添加图片（带预览的列表）；也可粘贴或拖入路径",
+        ),
         keys: &["alt-a", "a"],
         screen: CHAT,
         hint: 7,
@@ -55,7 +58,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "chat-model",
         title: T("model", "模型"),
-        doc: T("Chooses base model, adapter or checkpoint for the side that has the focus", "为当前一侧选择基础模型、适配器或检查点"),
+        doc: T(
+            "Chooses base model, adapter or checkpoint for the side that has the focus",
+            "为当前一侧选择基础模型、适配器或检查点",
+        ),
         keys: &["alt-m", "m"],
         screen: CHAT,
         hint: 7,
@@ -85,7 +91,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "chat-retry",
         title: T("again", "重试"),
-        doc: T("The last question once more; with another seed where tokens are drawn", "再问一次上一个问题；采样时使用新的随机种子"),
+        doc: T(
+            "The last question once more; with another seed where tokens are drawn",
+            "再问一次上一个问题；采样时使用新的随机种子",
+        ),
         keys: &["alt-r", "r"],
         screen: CHAT,
         hint: 5,
@@ -163,7 +172,9 @@ pub static COMMANDS: &[Command] = &[
         screen: CHAT,
         hint: 2,
         enabled: said,
-        run: |app| app.ask(app.t(text::ADD_TITLE), app.t(text::ADD_LABEL), "my_chat", |name| Action::Chat(Msg::AddTo(name))),
+        run: |app| {
+            app.ask(app.t(text::ADD_TITLE), app.t(text::ADD_LABEL), "my_chat", |name| Action::Chat(Msg::AddTo(name)))
+        },
     },
     Command {
         name: "chat-copy",

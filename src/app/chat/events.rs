@@ -69,7 +69,10 @@ pub fn died(app: &mut App, why: String) -> Effects {
     for side in &mut app.chat.sides {
         for turn in &mut side.turns {
             if turn.id().is_some() {
-                turn.answer = Answer::Failed { error: why.clone(), hint: Some(text::ASK_AGAIN.get(app.settings.language.unwrap_or(app.locale)).to_owned()) };
+                turn.answer = Answer::Failed {
+                    error: why.clone(),
+                    hint: Some(text::ASK_AGAIN.get(app.settings.language.unwrap_or(app.locale)).to_owned()),
+                };
             }
         }
     }
@@ -84,14 +87,20 @@ pub fn models(app: &mut App, side: Option<usize>, found: Vec<Candidate>) -> Effe
     let Some(side) = side else {
         if app.chat.sides[0].model.is_none() {
             let last = &app.settings.last;
-            let is_last = |c: &&Candidate| Some(&c.choice.model) == last.model.as_ref() && c.choice.adapters.last() == last.adapter.as_ref();
+            let is_last = |c: &&Candidate| {
+                Some(&c.choice.model) == last.model.as_ref() && c.choice.adapters.last() == last.adapter.as_ref()
+            };
             app.chat.sides[0].model = found.iter().find(is_last).or(found.first()).map(|c| c.choice.clone());
         }
         return Vec::new();
     };
     let mut items: Vec<Item> = found
         .into_iter()
-        .map(|c| Item { label: c.label, detail: c.detail, action: Action::Chat(Msg::Choose { side, choice: c.choice }) })
+        .map(|c| Item {
+            label: c.label,
+            detail: c.detail,
+            action: Action::Chat(Msg::Choose { side, choice: c.choice }),
+        })
         .collect();
     items.push(other_folder(app, side));
     let title = if side == 0 { text::MODEL_TITLE } else { text::SECOND_TITLE };
@@ -112,7 +121,11 @@ fn other_folder(app: &App, side: usize) -> Item {
         then,
     };
     let open = crate::app::overlay::Msg::Open(Box::new(crate::app::overlay::Overlay::Files(files)));
-    Item { label: app.t(text::OTHER_FOLDER).to_owned(), detail: app.t(text::OTHER_FOLDER_HELP).to_owned(), action: Action::Overlay(open) }
+    Item {
+        label: app.t(text::OTHER_FOLDER).to_owned(),
+        detail: app.t(text::OTHER_FOLDER_HELP).to_owned(),
+        action: Action::Overlay(open),
+    }
 }
 
 /// A file of a model's folder stands for the folder.

@@ -89,13 +89,22 @@ pub struct Candidate {
 #[derive(Debug, Clone)]
 pub enum Msg {
     /// What can be asked here; with a side, the user wants to choose for it.
-    Models { side: Option<usize>, found: Vec<Candidate> },
-    Choose { side: usize, choice: ModelChoice },
+    Models {
+        side: Option<usize>,
+        found: Vec<Candidate>,
+    },
+    Choose {
+        side: usize,
+        choice: ModelChoice,
+    },
     Reply(Reply),
     /// The worker ended by itself, or could not be started.
     Died(String),
     /// Paths that were pasted or picked: the pictures, and those that cannot be read, with the reason.
-    Attach { pictures: Vec<PathBuf>, refused: Vec<String> },
+    Attach {
+        pictures: Vec<PathBuf>,
+        refused: Vec<String>,
+    },
     Picked(Vec<PathBuf>),
     Option(usize, String),
     System(String),
@@ -112,14 +121,24 @@ pub enum Msg {
 #[derive(Debug)]
 pub enum Effect {
     /// Finds models and adapters; `side` as in [`Msg::Models`].
-    FindModels { side: Option<usize>, known: Vec<PathBuf> },
+    FindModels {
+        side: Option<usize>,
+        known: Vec<PathBuf>,
+    },
     Send(Request),
     /// Ends the worker and frees all that it holds.
     End,
     /// Are these readable pictures?
     CheckPictures(Vec<PathBuf>),
-    Save { path: PathBuf, text: String },
-    AddToDataSet { dir: PathBuf, name: String, row: String },
+    Save {
+        path: PathBuf,
+        text: String,
+    },
+    AddToDataSet {
+        dir: PathBuf,
+        name: String,
+        row: String,
+    },
 }
 
 impl Default for Chat {
@@ -184,7 +203,10 @@ pub fn enter(app: &mut App) -> Effects {
 
 fn find_models(app: &App, side: Option<usize>) -> Effects {
     let last = &app.settings.last;
-    let known = [last.model.clone(), last.adapter.clone()].into_iter().flatten().chain([app.here.join(super::tour::DIR).join("model")]);
+    let known = [last.model.clone(), last.adapter.clone()]
+        .into_iter()
+        .flatten()
+        .chain([app.here.join(super::tour::DIR).join("model")]);
     vec![super::Effect::Chat(Effect::FindModels { side, known: known.collect() })]
 }
 
@@ -270,7 +292,9 @@ pub fn key(app: &mut App, event: KeyEvent) -> Option<Effects> {
     }
     let (control, alt) = (event.modifiers.contains(KeyModifiers::CONTROL), event.modifiers.contains(KeyModifiers::ALT));
     match event.code {
-        KeyCode::Enter if alt || control || event.modifiers.contains(KeyModifiers::SHIFT) => app.chat.composer.insert_newline(),
+        KeyCode::Enter if alt || control || event.modifiers.contains(KeyModifiers::SHIFT) => {
+            app.chat.composer.insert_newline()
+        }
         KeyCode::Char('j') if control => app.chat.composer.insert_newline(),
         KeyCode::Enter => return Some(talk::ask(app)),
         KeyCode::Esc if app.chat.is_busy() => return Some(talk::stop(app)),
@@ -278,10 +302,10 @@ pub fn key(app: &mut App, event: KeyEvent) -> Option<Effects> {
         KeyCode::PageUp => scroll(app, 0, Move::Page(-1)),
         KeyCode::PageDown => scroll(app, 0, Move::Page(1)),
         KeyCode::Up if app.chat.composer.is_empty() => return Some(talk::edit_last(app)),
-        KeyCode::Char('a' | 'e' | 'k' | 'u' | 'w' | 'd' | 'y') if control && !alt => drop(app.chat.composer.input(event)),
+        KeyCode::Char('a' | 'e' | 'k' | 'u' | 'w' | 'd' | 'y') if control && !alt => _ = app.chat.composer.input(event),
         KeyCode::F(_) => return None,
         _ if control || alt => return None,
-        _ => drop(app.chat.composer.input(event)),
+        _ => _ = app.chat.composer.input(event),
     }
     Some(Vec::new())
 }
@@ -301,7 +325,12 @@ pub fn paste(app: &mut App, pasted: &str) -> Effects {
     }
     app.chat.focus = Focus::Composer;
     // Escape sequences have no business in a question; line ends and tabs do.
-    let plain: String = pasted.replace("\r\n", "\n").replace('\r', "\n").chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let plain: String = pasted
+        .replace("\r\n", "\n")
+        .replace('\r', "\n")
+        .chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect();
     app.chat.composer.insert_str(plain);
     Vec::new()
 }
@@ -313,7 +342,9 @@ pub fn tick(_app: &mut App) -> Effects {
 /// How a model is called on the screen: `Qwen2-VL-2B-Instruct + run-3/checkpoint-40`.
 pub fn label(choice: &ModelChoice) -> String {
     use lightbox_core::safe_text::clean_line;
-    let last = |path: &PathBuf| path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let last = |path: &PathBuf| {
+        path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    };
     let adapter = |path: &PathBuf| {
         let name = last(path);
         match path.parent().and_then(|p| p.file_name()) {

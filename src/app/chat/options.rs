@@ -25,7 +25,11 @@ fn pixels(word: &str) -> Option<Option<u64>> {
     match word.trim() {
         "" | "auto" => Some(None),
         // products, as people write pixel counts
-        word => word.split('*').map(|factor| number(factor, 1, 1 << 40)).try_fold(1u64, |all, n| all.checked_mul(n?)).map(Some),
+        word => word
+            .split('*')
+            .map(|factor| number(factor, 1, 1 << 40))
+            .try_fold(1u64, |all, n| all.checked_mul(n?))
+            .map(Some),
     }
 }
 
@@ -34,25 +38,60 @@ fn shown(pixels: Option<u64>) -> String {
 }
 
 const ALL: &[Option_] = &[
-    Option_ { name: "max_new_tokens", doc: text::O_MAX, get: |o| o.max_new_tokens.to_string(), set: |o, w| Some(o.max_new_tokens = number(w, 1, 1 << 20)?) },
+    Option_ {
+        name: "max_new_tokens",
+        doc: text::O_MAX,
+        get: |o| o.max_new_tokens.to_string(),
+        set: |o, w| Some(o.max_new_tokens = number(w, 1, 1 << 20)?),
+    },
     Option_ {
         name: "do_sample",
         doc: text::O_SAMPLE,
         get: |o| o.do_sample.to_string(),
         set: |o, w| Some(o.do_sample = w.trim().parse().ok()?),
     },
-    Option_ { name: "temperature", doc: text::O_TEMPERATURE, get: |o| o.temperature.to_string(), set: |o, w| Some(o.temperature = number(w, 0.0, 100.0)?) },
-    Option_ { name: "top_p", doc: text::O_TOP_P, get: |o| o.top_p.to_string(), set: |o, w| Some(o.top_p = number(w, 0.0, 1.0)?) },
-    Option_ { name: "top_k", doc: text::O_TOP_K, get: |o| o.top_k.to_string(), set: |o, w| Some(o.top_k = number(w, 0, 1 << 30)?) },
+    Option_ {
+        name: "temperature",
+        doc: text::O_TEMPERATURE,
+        get: |o| o.temperature.to_string(),
+        set: |o, w| Some(o.temperature = number(w, 0.0, 100.0)?),
+    },
+    Option_ {
+        name: "top_p",
+        doc: text::O_TOP_P,
+        get: |o| o.top_p.to_string(),
+        set: |o, w| Some(o.top_p = number(w, 0.0, 1.0)?),
+    },
+    Option_ {
+        name: "top_k",
+        doc: text::O_TOP_K,
+        get: |o| o.top_k.to_string(),
+        set: |o, w| Some(o.top_k = number(w, 0, 1 << 30)?),
+    },
     Option_ {
         name: "repetition_penalty",
         doc: text::O_PENALTY,
         get: |o| o.repetition_penalty.to_string(),
         set: |o, w| Some(o.repetition_penalty = number(w, 0.01, 100.0)?),
     },
-    Option_ { name: "seed", doc: text::O_SEED, get: |o| o.seed.to_string(), set: |o, w| Some(o.seed = number(w, 0, u64::MAX)?) },
-    Option_ { name: "image_max_pixels", doc: text::O_MAX_PIXELS, get: |o| shown(o.image_max_pixels), set: |o, w| Some(o.image_max_pixels = pixels(w)?) },
-    Option_ { name: "image_min_pixels", doc: text::O_MIN_PIXELS, get: |o| shown(o.image_min_pixels), set: |o, w| Some(o.image_min_pixels = pixels(w)?) },
+    Option_ {
+        name: "seed",
+        doc: text::O_SEED,
+        get: |o| o.seed.to_string(),
+        set: |o, w| Some(o.seed = number(w, 0, u64::MAX)?),
+    },
+    Option_ {
+        name: "image_max_pixels",
+        doc: text::O_MAX_PIXELS,
+        get: |o| shown(o.image_max_pixels),
+        set: |o, w| Some(o.image_max_pixels = pixels(w)?),
+    },
+    Option_ {
+        name: "image_min_pixels",
+        doc: text::O_MIN_PIXELS,
+        get: |o| shown(o.image_min_pixels),
+        set: |o, w| Some(o.image_min_pixels = pixels(w)?),
+    },
 ];
 
 /// What asks for the value of key `row`; one function each, since an overlay's action is plain data.
@@ -93,7 +132,8 @@ pub fn open(app: &mut App) -> Effects {
 pub fn set(app: &mut App, row: usize, value: &str) -> Effects {
     let Some(option) = ALL.get(row) else { return Vec::new() };
     if (option.set)(&mut app.chat.options, value).is_none() {
-        let error = text::BAD_OPTION.fill(app.lang(), &[&option.name, &lightbox_core::safe_text::clean_line(value, 60)]);
+        let error =
+            text::BAD_OPTION.fill(app.lang(), &[&option.name, &lightbox_core::safe_text::clean_line(value, 60)]);
         let again = ask(app, row, value.to_owned(), Some(error));
         return app.open(again);
     }

@@ -31,12 +31,27 @@ pub struct Turn {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// Sent; the model may still be loading.
-    Waiting { id: u64, since_ms: u64 },
+    Waiting {
+        id: u64,
+        since_ms: u64,
+    },
     /// The pictures and the question go through the model.
-    Reading { id: u64, since_ms: u64 },
-    Speaking { id: u64, text: String },
-    Done { text: String, stats: Stats },
-    Failed { error: String, hint: Option<String> },
+    Reading {
+        id: u64,
+        since_ms: u64,
+    },
+    Speaking {
+        id: u64,
+        text: String,
+    },
+    Done {
+        text: String,
+        stats: Stats,
+    },
+    Failed {
+        error: String,
+        hint: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +93,11 @@ impl Side {
         for turn in &self.turns {
             // an answer that failed was never said
             if let Answer::Done { text, .. } = &turn.answer {
-                messages.push(Message { role: Role::User, content: turn.question.clone(), images: turn.images.clone() });
+                messages.push(Message {
+                    role: Role::User,
+                    content: turn.question.clone(),
+                    images: turn.images.clone(),
+                });
                 messages.push(Message { role: Role::Assistant, content: text.clone(), images: Vec::new() });
             }
         }
@@ -90,9 +109,10 @@ impl Side {
 impl Chat {
     /// The turn of an answer, and its side.
     pub fn turn_mut(&mut self, id: u64) -> Option<(usize, &mut Turn)> {
-        self.sides.iter_mut().enumerate().find_map(|(n, side)| {
-            side.turns.iter_mut().find(|turn| turn.id() == Some(id)).map(|turn| (n, turn))
-        })
+        self.sides
+            .iter_mut()
+            .enumerate()
+            .find_map(|(n, side)| side.turns.iter_mut().find(|turn| turn.id() == Some(id)).map(|turn| (n, turn)))
     }
 
     fn put(&mut self, side: usize, question: String, images: Vec<PathBuf>, now_ms: u64) -> Option<Effect> {
@@ -102,7 +122,12 @@ impl Chat {
         let conversation = self.sides[side].conversation(self.system.clone(), &question, &images);
         let side = &mut self.sides[side];
         side.up = 0;
-        side.turns.push(Turn { question, images, model: model.clone(), answer: Answer::Waiting { id, since_ms: now_ms } });
+        side.turns.push(Turn {
+            question,
+            images,
+            model: model.clone(),
+            answer: Answer::Waiting { id, since_ms: now_ms },
+        });
         Some(Effect::Send(Request::Ask(Ask { id, model, conversation, options: self.options.clone() })))
     }
 
@@ -147,7 +172,8 @@ pub fn ask(app: &mut App) -> Effects {
     let images = std::mem::take(&mut app.chat.attached);
     app.chat.write("");
     let now = app.now_ms;
-    let sent: Vec<Effect> = (0..shown).filter_map(|side| app.chat.put(side, question.clone(), images.clone(), now)).collect();
+    let sent: Vec<Effect> =
+        (0..shown).filter_map(|side| app.chat.put(side, question.clone(), images.clone(), now)).collect();
     started(app, sent)
 }
 
@@ -207,7 +233,8 @@ pub fn edit_last(app: &mut App) -> Effects {
 
 pub fn choose(app: &mut App, side: usize, choice: ModelChoice) -> Effects {
     if side == 0 {
-        (app.settings.last.model, app.settings.last.adapter) = (Some(choice.model.clone()), choice.adapters.last().cloned());
+        (app.settings.last.model, app.settings.last.adapter) =
+            (Some(choice.model.clone()), choice.adapters.last().cloned());
     }
     app.chat.sides[side].model = Some(choice);
     vec![crate::app::Effect::SaveSettings]

@@ -3,7 +3,12 @@ use crate::app::{Screen, update as act};
 use lightbox_core::chat::{Done, Finish};
 
 fn choice(adapters: &[&str]) -> ModelChoice {
-    ModelChoice { model: "/m/base".into(), adapters: adapters.iter().map(PathBuf::from).collect(), dtype: Default::default(), device: "auto".into() }
+    ModelChoice {
+        model: "/m/base".into(),
+        adapters: adapters.iter().map(PathBuf::from).collect(),
+        dtype: Default::default(),
+        device: "auto".into(),
+    }
 }
 
 fn app() -> App {
@@ -35,7 +40,16 @@ fn say(app: &mut App, reply: Reply) -> Effects {
 }
 
 fn done(id: u64, text: &str) -> Reply {
-    Reply::Done(Done { id, text: text.into(), tokens: 2, prompt_tokens: 9, finish: Finish::Stop, seconds: 1.0, first_token_seconds: Some(0.5), tokens_per_second: 4.0 })
+    Reply::Done(Done {
+        id,
+        text: text.into(),
+        tokens: 2,
+        prompt_tokens: 9,
+        finish: Finish::Stop,
+        seconds: 1.0,
+        first_token_seconds: Some(0.5),
+        tokens_per_second: 4.0,
+    })
 }
 
 #[test]
@@ -76,7 +90,9 @@ fn escape_stops_the_answer_and_what_was_said_stays() {
     write(&mut app, "long");
     let id = asks(&press(&mut app, KeyCode::Enter, KeyModifiers::NONE))[0].id;
     let effects = press(&mut app, KeyCode::Esc, KeyModifiers::NONE);
-    assert!(effects.iter().any(|e| matches!(e, super::super::Effect::Chat(Effect::Send(Request::Stop { id: stopped })) if *stopped == id)));
+    assert!(effects.iter().any(
+        |e| matches!(e, super::super::Effect::Chat(Effect::Send(Request::Stop { id: stopped })) if *stopped == id)
+    ));
     say(&mut app, done(id, "half"));
     assert_eq!(app.chat.sides[0].turns[0].said(), "half");
 }
@@ -146,7 +162,9 @@ fn a_worker_that_dies_leaves_words_and_the_next_question_starts_another() {
 fn a_dropped_path_is_a_picture_and_other_pasted_text_is_the_question() {
     let mut app = app();
     let effects = act(&mut app, Action::Paste("'/p/my scan.png'".into()));
-    assert!(matches!(&effects[..], [super::super::Effect::Chat(Effect::CheckPictures(paths))] if paths[0] == PathBuf::from("/p/my scan.png")));
+    assert!(
+        matches!(&effects[..], [super::super::Effect::Chat(Effect::CheckPictures(paths))] if paths[0] == PathBuf::from("/p/my scan.png"))
+    );
     act(&mut app, Action::Paste("two\r\nlines\x1b[2J".into()));
     assert_eq!(app.chat.question(), "two\nlines[2J");
 }

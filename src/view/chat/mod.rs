@@ -46,7 +46,12 @@ fn pictures(app: &App) -> Vec<PathBuf> {
     if !app.chat.attached.is_empty() {
         return app.chat.attached.clone();
     }
-    app.chat.sides[0].turns.iter().rev().find(|turn| !turn.images.is_empty()).map_or_else(Vec::new, |turn| turn.images.clone())
+    app.chat.sides[0]
+        .turns
+        .iter()
+        .rev()
+        .find(|turn| !turn.images.is_empty())
+        .map_or_else(Vec::new, |turn| turn.images.clone())
 }
 
 fn picture_panel(ui: &mut Ui, area: Rect, pictures: &[PathBuf]) {
@@ -80,12 +85,18 @@ fn worker(ui: &mut Ui, area: Rect) {
                 Loading::Adapter => text::LOADING_ADAPTER,
                 Loading::Merge => text::LOADING_MERGE,
             };
-            Line::from(vec![Span::styled(ui.t(what), ui.theme.accent), Span::styled(format!(" {}", label(model)), ui.theme.dim)])
+            Line::from(vec![
+                Span::styled(ui.t(what), ui.theme.accent),
+                Span::styled(format!(" {}", label(model)), ui.theme.dim),
+            ])
         }
         (Worker::Starting, ..) => Line::styled(ui.t(text::STARTING), ui.theme.accent),
         (_, _, Some(Loaded { model, device, dtype, memory_bytes })) => {
             let memory = text::MEMORY.fill(lang, &[&words::size(*memory_bytes), device, dtype]);
-            Line::from(vec![Span::styled(label(model), ui.theme.dim), Span::styled(format!(" · {memory}"), ui.theme.dim)])
+            Line::from(vec![
+                Span::styled(label(model), ui.theme.dim),
+                Span::styled(format!(" · {memory}"), ui.theme.dim),
+            ])
         }
         _ => Line::default(),
     };

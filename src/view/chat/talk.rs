@@ -1,9 +1,9 @@
 //! One side: its model above, its conversation, the newest at the bottom.
 use super::super::ui::Ui;
 use super::super::words;
+use crate::app::Action;
 use crate::app::chat::{Answer, Focus, LISTS, Msg, Turn, label};
 use crate::app::cursor::Move;
-use crate::app::Action;
 use crate::text::chat as text;
 use lightbox_core::chat::Finish;
 use lightbox_core::safe_text::{clean, clean_line};
@@ -38,8 +38,11 @@ pub fn draw(ui: &mut Ui, area: Rect, side: usize) {
     let above = this.turns[..first].iter().map(|turn| rows(turn, width)).sum::<usize>();
     let all = above + lines.len();
     let up = this.up.min(all.saturating_sub(inner.height.into()));
-    let wheel: fn(isize) -> Action =
-        if side == 0 { |n| Action::Chat(Msg::Scroll(0, Move::By(n))) } else { |n| Action::Chat(Msg::Scroll(1, Move::By(n))) };
+    let wheel: fn(isize) -> Action = if side == 0 {
+        |n| Action::Chat(Msg::Scroll(0, Move::By(n)))
+    } else {
+        |n| Action::Chat(Msg::Scroll(1, Move::By(n)))
+    };
     let top = all.saturating_sub(up + usize::from(inner.height));
     ui.note_list(inner, LISTS[side], top, all, wheel);
     let shown = lines.into_iter().skip(up).take(inner.height.into()).collect::<Vec<_>>();
@@ -66,8 +69,12 @@ fn turn(ui: &Ui, turn: &Turn, width: usize) -> Vec<Line<'static>> {
     lines.push(Line::styled(label(&turn.model), ui.theme.good.patch(ui.theme.strong)));
     let seconds = |since: u64| ui.app.now_ms.saturating_sub(since) / 1000;
     match &turn.answer {
-        Answer::Waiting { since_ms, .. } => lines.push(Line::styled(text::WAITING.fill(lang, &[&seconds(*since_ms)]), ui.theme.dim)),
-        Answer::Reading { since_ms, .. } => lines.push(Line::styled(text::READING.fill(lang, &[&seconds(*since_ms)]), ui.theme.dim)),
+        Answer::Waiting { since_ms, .. } => {
+            lines.push(Line::styled(text::WAITING.fill(lang, &[&seconds(*since_ms)]), ui.theme.dim))
+        }
+        Answer::Reading { since_ms, .. } => {
+            lines.push(Line::styled(text::READING.fill(lang, &[&seconds(*since_ms)]), ui.theme.dim))
+        }
         Answer::Speaking { text, .. } => {
             lines.extend(plain(text));
             if let Some(last) = lines.last_mut() {
