@@ -5,6 +5,8 @@
 //! run can be told).
 
 pub mod chart;
+#[cfg(test)]
+pub mod fixture;
 mod keys;
 pub mod run;
 pub mod series;

@@ -66,6 +66,12 @@ pub struct List {
 type Signature = [Option<SystemTime>; 2];
 
 impl List {
+    /// Of these runs besides those in the index, without a search.
+    #[cfg(test)]
+    pub fn of(under: Vec<RunDir>) -> Self {
+        Self { under, searched: Some(Instant::now()), ..Self::default() }
+    }
+
     /// `None`: all is as it was.
     pub fn look(&mut self) -> Option<Msg> {
         let runs = self.every_run();

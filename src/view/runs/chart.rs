@@ -198,6 +198,8 @@ fn legend(ui: &mut Ui, area: Rect, curves: &[Curve]) {
     let chart = &ui.app.runs.chart;
     let single = curves.len() == 1;
     let mut spans = Vec::new();
+    // sign and value of each take 12 columns or so
+    let room = (usize::from(area.width) / curves.len().max(1)).saturating_sub(12).clamp(3, 24);
     for curve in curves {
         let style = Style::new().fg(curve.color);
         if single {
@@ -215,7 +217,7 @@ fn legend(ui: &mut Ui, area: Rect, curves: &[Curve]) {
             continue;
         }
         spans.push(Span::styled(format!(" {} ", curve.symbol), style));
-        spans.push(Span::raw(words::cut(&curve.name, 24)));
+        spans.push(Span::raw(words::cut(&curve.name, room)));
         let column = if curve.strong.is_empty() { chart.metric.column() } else { Column::Smooth };
         let point = chart.cursor.and_then(|x| curve.series.nearest(chart.axis, x)).or(curve.series.points().last());
         if let Some(y) = point.and_then(|point| point.get(column)) {
