@@ -89,7 +89,7 @@ texts! {
     PINNED = "pinned", "已固定";
     IS_BEST = "best", "最佳";
     PICTURES = "{0} pictures", "{0} 张图片";
-    FACTS = "Run", "运行";
+    FACTS = "Facts", "概况";
 
     ASKED = "Asked the run: {0} …", "已向运行发出：{0} …";
     APPLIED = "{0}: done at step {1}", "{0}：在第 {1} 步完成";
@@ -206,6 +206,7 @@ pub fn part(part: Part) -> T {
     match part {
         Part::List => TITLE,
         Part::Chart => LOSS,
+        Part::Facts => FACTS,
         Part::Machine => MACHINE,
         Part::Events => EVENTS,
         Part::Log => LOG_TITLE,

@@ -73,7 +73,7 @@ pub static COMMANDS: &[Command] = &[
     command(
         "runs-next-part",
         T("next part", "下一区域"),
-        T("List, chart, GPU, events, log, samples, checkpoints", "列表、曲线、GPU、事件、日志、样本、检查点"),
+        T("List, chart, facts, GPU, events, log, samples, checkpoints", "列表、曲线、概况、GPU、事件、日志、样本、检查点"),
         &["tab"],
         18,
         CHOSEN,

@@ -39,6 +39,7 @@ pub enum Part {
     #[default]
     List,
     Chart,
+    Facts,
     Machine,
     Events,
     Log,
@@ -47,14 +48,23 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Self; 7] =
-        [Self::List, Self::Chart, Self::Machine, Self::Events, Self::Log, Self::Samples, Self::Checkpoints];
+    pub const ALL: [Self; 8] = [
+        Self::List,
+        Self::Chart,
+        Self::Facts,
+        Self::Machine,
+        Self::Events,
+        Self::Log,
+        Self::Samples,
+        Self::Checkpoints,
+    ];
 
     /// The id of its list in [`crate::view::Hits`].
     pub fn list(self) -> &'static str {
         match self {
             Self::List => "runs.list",
             Self::Chart => "runs.chart",
+            Self::Facts => "runs.facts",
             Self::Machine => "runs.machine",
             Self::Events => "runs.events",
             Self::Log => "runs.log",
@@ -334,7 +344,8 @@ fn monitor(app: &mut App) -> Effects {
 
 fn focus(app: &mut App, part: Part) -> Effects {
     app.runs.focus = part;
-    if !matches!(part, Part::List | Part::Chart) {
+    // those have places of their own wherever more than one part is seen
+    if !matches!(part, Part::List | Part::Chart | Part::Facts) {
         app.runs.lower = part;
     }
     Vec::new()
@@ -358,7 +369,7 @@ fn step(app: &mut App, part: Part, to: Move) -> Effects {
         Part::Log => drop(run.line.go(to, height)),
         Part::Samples => drop(run.sample.go(to, height)),
         Part::Checkpoints => drop(run.checkpoint.go(to, height)),
-        Part::Chart | Part::Machine => {}
+        Part::Chart | Part::Facts | Part::Machine => {}
     }
     Vec::new()
 }
@@ -386,7 +397,7 @@ pub fn key(app: &mut App, event: KeyEvent) -> Option<Effects> {
     }
     let to = super::commands::move_of(crate::input::Key::of(&event))?;
     let part = app.runs.focus;
-    if matches!(part, Part::Chart | Part::Machine) {
+    if matches!(part, Part::Chart | Part::Facts | Part::Machine) {
         return None;
     }
     Some(step(app, part, to))

@@ -133,7 +133,9 @@ fn bounds(curves: &[Curve], log: bool) -> Option<(f64, f64)> {
         return None;
     }
     let air = if high > low { (high - low) * 0.03 } else { (high.abs() * 0.05).max(1e-9) };
-    Some((low - air, high + air))
+    // no air below zero, where these values cannot be
+    let floor = if !log && low >= 0.0 { 0.0 } else { f64::NEG_INFINITY };
+    Some(((low - air).max(floor), high + air))
 }
 
 /// `None`: it has no place on the axis.
@@ -198,8 +200,10 @@ fn legend(ui: &mut Ui, area: Rect, curves: &[Curve]) {
     let chart = &ui.app.runs.chart;
     let single = curves.len() == 1;
     let mut spans = Vec::new();
-    // sign and value of each take 12 columns or so
-    let room = (usize::from(area.width) / curves.len().max(1)).saturating_sub(12).clamp(3, 24);
+    // where there is little room the names are wanted more than the values
+    let share = usize::from(area.width) / curves.len().max(1);
+    let valued = share >= 24;
+    let room = share.saturating_sub(if valued { 12 } else { 4 }).clamp(3, 40);
     for curve in curves {
         let style = Style::new().fg(curve.color);
         if single {
@@ -220,7 +224,7 @@ fn legend(ui: &mut Ui, area: Rect, curves: &[Curve]) {
         spans.push(Span::raw(words::cut(&curve.name, room)));
         let column = if curve.strong.is_empty() { chart.metric.column() } else { Column::Smooth };
         let point = chart.cursor.and_then(|x| curve.series.nearest(chart.axis, x)).or(curve.series.points().last());
-        if let Some(y) = point.and_then(|point| point.get(column)) {
+        if let Some(y) = point.filter(|_| valued).and_then(|point| point.get(column)) {
             spans.push(Span::styled(format!(" {}", value(chart.metric, y)), ui.theme.strong));
         }
     }

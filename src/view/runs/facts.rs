@@ -2,8 +2,9 @@
 use super::super::ui::Ui;
 use super::super::words;
 use super::{fact, sign, state_style};
+use crate::app::runs::Part;
 use crate::app::runs::run::Row;
-use crate::app::runs::series::Column;
+use crate::app::runs::series::{Column, Point};
 use crate::cli::runs::words as cli;
 use crate::text::{common, runs as text};
 use lightbox_core::runs::progress::short_time;
@@ -15,6 +16,7 @@ use ratatui::text::{Line, Span};
 /// Updates that the pace is the mean of.
 const RECENT: usize = 64;
 
+/// Name and state, numbers or the reason why there are no new ones, progress.
 pub fn brief(ui: &mut Ui, area: Rect) {
     let Some(row) = ui.app.runs.row() else {
         return ui.line(area, Line::styled(ui.t(common::LOADING), ui.theme.dim));
@@ -22,27 +24,46 @@ pub fn brief(ui: &mut Ui, area: Rect) {
     let mut first = vec![Span::raw(" "), Span::styled(clean_line(&row.summary.name, 80), ui.theme.strong)];
     first.push(Span::raw("  "));
     first.extend(state(ui, row));
-    let (progress, numbers) = (progress(ui, row), numbers(ui, row));
-    let second = match &row.summary.reason {
-        Some(reason) => vec![Span::raw(" "), Span::styled(clean_line(&reason.text, 300), ui.theme.warning)],
-        None => vec![Span::raw(" "), Span::raw(numbers)],
-    };
-    let share = row.share().unwrap_or(0.0);
-    ui.lines(area, [Line::from(first), Line::from(second)]);
-    let last = Rect { x: area.x + 1, y: area.y + 2, width: area.width.saturating_sub(2), height: 1 };
+    let mut lines = vec![Line::from(first)];
+    let why = why(row, usize::from(area.width).saturating_sub(2));
+    lines.extend(why.into_iter().map(|line| Line::styled(format!(" {line}"), ui.theme.warning)));
+    if lines.len() == 1 {
+        lines.push(Line::raw(format!(" {}", numbers(ui, row))));
+    }
+    let (progress, share) = (progress(ui, row), row.share().unwrap_or(0.0));
+    ui.lines(area, lines);
+    let last = Rect { x: area.x + 1, y: area.bottom() - 1, width: area.width.saturating_sub(2), height: 1 };
     let width = (words::width(&progress) as u16 + 2).min(last.width);
     ui.gauge(Rect { width: last.width - width, ..last }, share);
     let right = Rect { x: last.right() - width + 1, width: width - 1, ..last };
     ui.line(right, Line::raw(progress));
 }
 
+/// Lines that [`brief`] wants.
+pub fn brief_height(ui: &Ui, width: u16) -> u16 {
+    let lines = ui.app.runs.row().map_or(0, |row| why(row, usize::from(width).saturating_sub(2)).len());
+    2 + lines.max(1) as u16
+}
+
+/// Why the run stands as it does and what to do, wrapped; at most so much that there is room for the rest.
+fn why(row: &Row, width: usize) -> Vec<String> {
+    let mut text = row.summary.error.clone().unwrap_or_default();
+    if let Some(reason) = &row.summary.reason {
+        text = reason.hint.iter().fold(reason.text.clone(), |text, hint| format!("{text}; {hint}"));
+    }
+    let mut lines = words::wrap(&clean_line(&text, 600), width);
+    lines.retain(|line| !line.is_empty());
+    lines.truncate(5);
+    lines
+}
+
 pub fn full(ui: &mut Ui, area: Rect) {
     let Some(row) = ui.app.runs.row() else {
-        let inner = ui.panel(area, ui.t(text::FACTS), false);
+        let inner = ui.panel(area, ui.t(text::FACTS), ui.app.runs.focus == Part::Facts);
         return ui.line(inner, Line::styled(ui.t(common::LOADING), ui.theme.dim));
     };
     let name = clean_line(&row.summary.name, 120);
-    let inner = ui.panel(area, &name, false);
+    let inner = ui.panel(area, &name, ui.app.runs.focus == Part::Facts);
     if inner.height < 3 {
         return;
     }
@@ -71,8 +92,7 @@ fn state(ui: &Ui, row: &Row) -> Vec<Span<'static>> {
 
 /// `420/1250 · 34 % · 1h 20m left`
 fn progress(ui: &Ui, row: &Row) -> String {
-    let mut parts = vec![cli::steps(row.summary.step, row.summary.total_steps)];
-    parts.extend(row.share().map(|share| format!("{:.0} %", share * 100.0)));
+    let mut parts = vec![steps(ui, row)];
     parts.extend(left(ui, row));
     parts.join(" · ")
 }
@@ -85,7 +105,7 @@ fn left(ui: &Ui, row: &Row) -> Option<String> {
 fn numbers(ui: &Ui, row: &Row) -> String {
     let lang = ui.app.lang();
     let mut parts = Vec::new();
-    parts.extend(row.summary.loss.map(|loss| format!("{} {loss:.4}", ui.t(text::LOSS))));
+    parts.extend(loss(ui, row).map(|loss| format!("{} {loss:.4}", ui.t(text::LOSS))));
     if let Some(series) = ui.app.runs.series() {
         parts.extend(series.evals().last().map(|eval| format!("{} {:.4}", ui.t(text::EVALUATION), eval.loss)));
         parts.extend(speed(ui));
@@ -115,13 +135,13 @@ fn lines(ui: &Ui, row: &Row, width: usize) -> Vec<Line<'static>> {
             lines.push(fact(ui, ui.t(name), vec![Span::raw(words::cut(&value, room))], NAME));
         }
     };
-    add(text::STEP, progress_without_time(row));
+    add(text::STEP, steps(ui, row));
     add(text::TIME_LEFT, summary.seconds_left.map(|s| short_time(s as f64)).unwrap_or_default());
     let until = if row.is_live() { ui.app.wall_ms } else { summary.updated_ms };
     if summary.started_ms > 0 {
         add(text::ELAPSED, words::age(until, summary.started_ms));
     }
-    add(text::LOSS, cli::loss(summary.loss));
+    add(text::LOSS, cli::loss(loss(ui, row)));
     if let Some(series) = ui.app.runs.series() {
         let at = |e: &crate::app::runs::series::Eval| {
             format!("{:.4} {}", e.loss, text::AT_STEP.fill(lang, &[&words::count(e.step)]))
@@ -161,7 +181,18 @@ fn lines(ui: &Ui, row: &Row, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn progress_without_time(row: &Row) -> String {
-    let steps = cli::steps(row.summary.step, row.summary.total_steps);
-    row.share().map_or(steps.clone(), |share| format!("{steps} · {:.0} %", share * 100.0))
+/// `420/1250 · 34 %`. The curve is newer than the list, which is looked at once a second.
+fn steps(ui: &Ui, row: &Row) -> String {
+    let total = row.summary.total_steps;
+    let step = newest(ui).map_or(row.summary.step, |point| point.step.max(row.summary.step));
+    let steps = cli::steps(step, total);
+    if total == 0 { steps } else { format!("{steps} · {:.0} %", 100.0 * step.min(total) as f64 / total as f64) }
+}
+
+fn loss(ui: &Ui, row: &Row) -> Option<f64> {
+    newest(ui).and_then(|point| point.get(Column::Loss)).or(row.summary.loss)
+}
+
+fn newest<'a>(ui: &Ui<'a>) -> Option<&'a Point> {
+    ui.app.runs.series()?.points().last()
 }

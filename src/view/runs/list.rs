@@ -73,18 +73,18 @@ fn line(ui: &Ui, row: &Row, width: usize) -> Line<'static> {
     // what is least wanted goes first
     let mut columns: Vec<(String, usize, Style)> = Vec::new();
     if width >= 56 {
-        columns.push((state, 18, style));
+        columns.push((state, if width >= 74 { 21 } else { 18 }, style));
     }
     if width >= 92 {
         columns.push((bar(row, 16), 16, ui.theme.accent));
     }
     columns.push((percent, 5, ui.theme.base));
-    if width >= 74 {
+    if width >= 92 {
         columns.push((crate::cli::runs::words::steps(summary.step, summary.total_steps), 15, ui.theme.dim));
     }
     columns.push((loss, 8, ui.theme.base));
     if width >= 46 {
-        columns.push((time, if width >= 74 { 14 } else { 11 }, ui.theme.dim));
+        columns.push((time, if width >= 92 { 14 } else { 11 }, ui.theme.dim));
     }
     let taken: usize = columns.iter().map(|(_, width, _)| width + 1).sum();
     let name = clean_line(&summary.name, 200) + if row.archived { " ⌫" } else { "" };

@@ -39,8 +39,9 @@ pub fn draw(ui: &mut Ui, area: Rect) {
 
 /// Facts in a few lines, the parts as tabs, and one of them.
 fn small(ui: &mut Ui, area: Rect) {
+    let height = facts::brief_height(ui, area.width);
     let [top, tabs, rest] =
-        Layout::vertical([Constraint::Length(3), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        Layout::vertical([Constraint::Length(height), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     facts::brief(ui, top);
     tab_row(ui, tabs, &Part::ALL[1..]);
     part(ui, rest, ui.app.runs.focus);
@@ -55,9 +56,9 @@ fn medium(ui: &mut Ui, area: Rect) {
     let [chart, tabs, rest] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1), Constraint::Length(below)]).areas(right);
     list::draw(ui, list);
-    facts::full(ui, facts);
+    part(ui, facts, Part::Facts);
     part(ui, chart, Part::Chart);
-    tab_row(ui, tabs, &Part::ALL[2..]);
+    tab_row(ui, tabs, &Part::ALL[3..]);
     part(ui, rest, lower);
 }
 
@@ -71,7 +72,7 @@ fn large(ui: &mut Ui, area: Rect) {
         Layout::vertical([Constraint::Fill(1), Constraint::Length(17), Constraint::Length(machine_height)])
             .areas(list);
     list::draw(ui, list);
-    facts::full(ui, facts);
+    part(ui, facts, Part::Facts);
     part(ui, machine, Part::Machine);
     let [chart, middle, bottom] =
         Layout::vertical([Constraint::Fill(5), Constraint::Fill(3), Constraint::Fill(3)]).areas(right);
@@ -88,7 +89,7 @@ fn large(ui: &mut Ui, area: Rect) {
 /// What is below the chart where there is room for one.
 fn lower(ui: &Ui) -> Part {
     match ui.app.runs.lower {
-        Part::List | Part::Chart => Part::Events,
+        Part::List | Part::Chart | Part::Facts => Part::Events,
         part => part,
     }
 }
@@ -98,6 +99,7 @@ fn part(ui: &mut Ui, area: Rect, part: Part) {
     match part {
         Part::List => list::draw(ui, area),
         Part::Chart => chart::draw(ui, area),
+        Part::Facts => facts::full(ui, area),
         Part::Machine => machine::draw(ui, area),
         Part::Events => panes::events(ui, area),
         Part::Log => panes::log(ui, area),
