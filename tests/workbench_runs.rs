@@ -126,7 +126,7 @@ impl Drop for Rig {
 async fn a_run_is_followed_and_steered_until_it_stops_and_goes_on() {
     let mut rig = Rig::start(10);
     rig.follow();
-    rig.until("updates", |rig| rig.series.points().len() > 5);
+    rig.until("updates", |rig| rig.series.len() > 5);
     rig.tell(Told::Pause);
     rig.until("paused", |rig| rig.has_said("pause: done at step"));
     rig.tell(Told::CheckpointNow(CheckpointNow { pin: true, label: Some("keep me".into()) }));
@@ -144,11 +144,11 @@ async fn a_run_is_followed_and_steered_until_it_stops_and_goes_on() {
     rig.until("awake", |rig| rig.has_said("resume: done at step"));
     rig.tell(Told::Stop(Stop::default()));
     rig.until("stopped", |rig| rig.has_said("stop (now): done"));
-    let steps = rig.series.points().len();
+    let steps = rig.series.len();
     let args = ["runs", "resume", &rig.run.display().to_string(), "--json"].map(str::to_owned).into();
     rig.link.run(Effect::Program { args, lang: Lang::En });
     rig.until("resumed", |rig| rig.has_said("The run goes on (pid "));
-    rig.until("more updates", |rig| rig.series.points().len() > steps + 5);
+    rig.until("more updates", |rig| rig.series.len() > steps + 5);
     assert!(rig.said.iter().all(|(level, _)| *level == Level::Good), "{:?}", rig.said);
 }
 

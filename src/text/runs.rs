@@ -377,13 +377,8 @@ mod tests {
             write_ms: 5,
             reason: Default::default(),
         };
-        let ack = |status| Event::CommandAck {
-            id: "1".into(),
-            cmd: "pause".into(),
-            status,
-            effective_step: 3,
-            error: None,
-        };
+        let ack =
+            |status| Event::CommandAck { id: "1".into(), cmd: "pause".into(), status, effective_step: 3, error: None };
         let events = [saved, ack(Ack::Accepted), ack(Ack::Applied), ack(Ack::Rejected), Event::Unknown];
         for e in &events {
             let (en, zh) = (event(e, Lang::En), event(e, Lang::Zh));

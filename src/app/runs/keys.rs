@@ -73,7 +73,10 @@ pub static COMMANDS: &[Command] = &[
     command(
         "runs-next-part",
         T("next part", "下一区域"),
-        T("List, chart, facts, GPU, events, log, samples, checkpoints", "列表、曲线、概况、GPU、事件、日志、样本、检查点"),
+        T(
+            "List, chart, facts, GPU, events, log, samples, checkpoints",
+            "列表、曲线、概况、GPU、事件、日志、样本、检查点",
+        ),
         &["tab"],
         18,
         CHOSEN,
@@ -170,15 +173,7 @@ pub static COMMANDS: &[Command] = &[
         LIVE,
         |app| steer::ask_label(app, Asked::CheckpointLabel),
     ),
-    command(
-        "runs-evaluate",
-        T("evaluate", "评估"),
-        T("Evaluates now", "立即评估"),
-        &["e"],
-        11,
-        LIVE,
-        steer::evaluate,
-    ),
+    command("runs-evaluate", T("evaluate", "评估"), T("Evaluates now", "立即评估"), &["e"], 11, LIVE, steer::evaluate),
     command(
         "runs-sample",
         T("ask", "提问"),

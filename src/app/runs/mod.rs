@@ -123,8 +123,18 @@ pub struct Runs {
 #[derive(Debug, Clone)]
 pub enum Msg {
     /// Rows that are new or changed, and those that are gone.
-    List { changed: Vec<Row>, gone: Vec<PathBuf> },
-    Curve { path: PathBuf, token: u64, entries: Vec<Entry>, reset: bool, whole: bool, damaged: u64 },
+    List {
+        changed: Vec<Row>,
+        gone: Vec<PathBuf>,
+    },
+    Curve {
+        path: PathBuf,
+        token: u64,
+        entries: Vec<Entry>,
+        reset: bool,
+        whole: bool,
+        damaged: u64,
+    },
     News(u64, Box<News>),
     Machine(Box<Machine>),
     /// Shows this run, which may not be in the list yet.
@@ -156,22 +166,54 @@ pub enum Effect {
     /// Looks at the list at once.
     Look,
     /// These, and no others, are followed; each with a token that its news carry.
-    Follow { curves: Vec<(PathBuf, u64)>, run: Option<(PathBuf, u64)> },
+    Follow {
+        curves: Vec<(PathBuf, u64)>,
+        run: Option<(PathBuf, u64)>,
+    },
     /// Whether this machine is measured.
     Monitor(bool),
     /// Into the run's drop-box; says what came of it.
-    Tell { run: PathBuf, command: Told, lang: Lang },
+    Tell {
+        run: PathBuf,
+        command: Told,
+        lang: Lang,
+    },
     /// `lightbox runs resume` or `fork` in a process of its own.
-    Program { args: Vec<String>, lang: Lang },
-    Label { run: PathBuf, label: Label, lang: Lang },
-    Pin { run: PathBuf, step: u64, pinned: bool, lang: Lang },
+    Program {
+        args: Vec<String>,
+        lang: Lang,
+    },
+    Label {
+        run: PathBuf,
+        label: Label,
+        lang: Lang,
+    },
+    Pin {
+        run: PathBuf,
+        step: u64,
+        pinned: bool,
+        lang: Lang,
+    },
     /// What removing would cost.
     Measure(PathBuf),
-    Remove { run: PathBuf, force: bool, lang: Lang },
+    Remove {
+        run: PathBuf,
+        force: bool,
+        lang: Lang,
+    },
     ReadQueue,
-    Queue { id: String, order: QueueOrder, lang: Lang },
+    Queue {
+        id: String,
+        order: QueueOrder,
+        lang: Lang,
+    },
     /// The run's loss as a picture, or all its numbers.
-    Export { png: bool, run: PathBuf, file: PathBuf, lang: Lang },
+    Export {
+        png: bool,
+        run: PathBuf,
+        file: PathBuf,
+        lang: Lang,
+    },
 }
 
 fn effect(effect: Effect) -> super::Effect {

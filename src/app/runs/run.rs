@@ -105,8 +105,7 @@ impl Run {
             match event {
                 Event::Phase { phase, .. } => self.phase = phase,
                 Event::Sample { step, ref prompt, ref images, ref text, .. } => {
-                    let sample =
-                        Sample { t, step, prompt: prompt.clone(), images: images.clone(), text: text.clone() };
+                    let sample = Sample { t, step, prompt: prompt.clone(), images: images.clone(), text: text.clone() };
                     push(&mut self.samples, sample, SAMPLES, &mut self.sample);
                 }
                 _ => {}

@@ -38,7 +38,7 @@ impl Point {
     }
 
     pub fn set(&mut self, column: Column, value: Option<f64>) {
-        self.values[column as usize] = value.map_or(f32::NAN, |x| x as f32);
+        self.values[column as usize] = value.filter(|x| x.is_finite()).map_or(f32::NAN, |x| x as f32);
     }
 }
 
@@ -74,9 +74,12 @@ pub enum Entry {
     Eval(Eval),
 }
 
+/// By columns: a frame looks at two of them and at nothing else, and what lies side by side is looked at fast.
 #[derive(Debug, Clone, Default)]
 pub struct Series {
-    points: Vec<Point>,
+    steps: Vec<u64>,
+    secs: Vec<f64>,
+    columns: [Vec<f32>; COLUMNS],
     evals: Vec<Eval>,
     weight: f32,
 }
@@ -89,8 +92,9 @@ impl Series {
         Self { weight, ..Self::default() }
     }
 
-    pub fn points(&self) -> &[Point] {
-        &self.points
+    /// Updates.
+    pub fn len(&self) -> usize {
+        self.steps.len()
     }
 
     pub fn evals(&self) -> &[Eval] {
@@ -98,14 +102,28 @@ impl Series {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.points.is_empty() && self.evals.is_empty()
+        self.steps.is_empty() && self.evals.is_empty()
+    }
+
+    /// Update `i`, from 0.
+    pub fn point(&self, i: usize) -> Option<Point> {
+        let mut values = [f32::NAN; COLUMNS];
+        values
+            .iter_mut()
+            .zip(&self.columns)
+            .for_each(|(value, column)| *value = column.get(i).copied().unwrap_or(f32::NAN));
+        Some(Point { step: *self.steps.get(i)?, secs: *self.secs.get(i)?, values })
+    }
+
+    pub fn last(&self) -> Option<Point> {
+        self.point(self.len().checked_sub(1)?)
     }
 
     /// Appends. An update that is made again, after a crash, takes the place of the first, and what came after that goes.
     pub fn push(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             match entry {
-                Entry::Point(point) => self.push_point(point),
+                Entry::Point(point) => self.push_point(&point),
                 Entry::Eval(eval) => {
                     self.evals.truncate(self.evals.partition_point(|e| e.step < eval.step));
                     self.evals.push(eval);
@@ -114,39 +132,64 @@ impl Series {
         }
     }
 
-    fn push_point(&mut self, mut point: Point) {
-        if self.points.last().is_some_and(|last| last.step >= point.step) {
-            self.points.truncate(self.points.partition_point(|p| p.step < point.step));
+    fn push_point(&mut self, point: &Point) {
+        if self.steps.last().is_some_and(|last| *last >= point.step) {
+            let n = self.steps.partition_point(|step| *step < point.step);
+            self.steps.truncate(n);
+            self.secs.truncate(n);
+            self.columns.iter_mut().for_each(|column| column.truncate(n));
             self.evals.truncate(self.evals.partition_point(|e| e.step < point.step));
         }
-        point.values[Column::Smooth as usize] = self.smoothed(self.points.last(), &point);
-        self.points.push(point);
+        self.steps.push(point.step);
+        self.secs.push(point.secs);
+        let smooth = self.smoothed(self.columns[Column::Smooth as usize].last(), point.values[Column::Loss as usize]);
+        for (column, value) in self.columns.iter_mut().zip(point.values) {
+            column.push(value);
+        }
+        if let Some(last) = self.columns[Column::Smooth as usize].last_mut() {
+            *last = smooth;
+        }
     }
 
-    fn smoothed(&self, before: Option<&Point>, point: &Point) -> f32 {
-        let loss = point.values[Column::Loss as usize];
-        let last = before.map_or(f32::NAN, |p| p.values[Column::Smooth as usize]);
-        match (last.is_nan(), loss.is_nan()) {
-            (true, _) => loss,
+    fn smoothed(&self, before: Option<&f32>, loss: f32) -> f32 {
+        match before.filter(|last| !last.is_nan()) {
+            None => loss,
             // a loss that is not finite leaves the mean where it was
-            (false, true) => last,
-            (false, false) => last * self.weight + (1.0 - self.weight) * loss,
+            Some(last) if loss.is_nan() => *last,
+            Some(last) => last * self.weight + (1.0 - self.weight) * loss,
         }
     }
 
     /// Smooths all of it anew.
     pub fn smooth(&mut self, weight: f32) {
         self.weight = weight;
-        for i in 0..self.points.len() {
-            let before = i.checked_sub(1).map(|i| self.points[i]);
-            self.points[i].values[Column::Smooth as usize] = self.smoothed(before.as_ref(), &self.points[i]);
+        let mut smooth: Vec<f32> = Vec::with_capacity(self.len());
+        for loss in &self.columns[Column::Loss as usize] {
+            smooth.push(self.smoothed(smooth.last(), *loss));
+        }
+        self.columns[Column::Smooth as usize] = smooth;
+    }
+
+    fn x(&self, axis: Axis, i: usize) -> f64 {
+        match axis {
+            Axis::Step => self.steps[i] as f64,
+            Axis::Time => self.secs[i],
+        }
+    }
+
+    /// The first update that is not left of `x`.
+    fn first_from(&self, axis: Axis, x: f64) -> usize {
+        match axis {
+            Axis::Step => self.steps.partition_point(|step| (*step as f64) < x),
+            Axis::Time => self.secs.partition_point(|secs| *secs < x),
         }
     }
 
     /// From the first to the last update or evaluation.
     pub fn extent(&self, axis: Axis) -> Option<(f64, f64)> {
-        let first = [self.points.first().map(|p| x_of(p, axis)), self.evals.first().map(|e| x_of_eval(e, axis))];
-        let last = [self.points.last().map(|p| x_of(p, axis)), self.evals.last().map(|e| x_of_eval(e, axis))];
+        let last = self.len().checked_sub(1);
+        let first = [last.map(|_| self.x(axis, 0)), self.evals.first().map(|e| x_of_eval(e, axis))];
+        let last = [last.map(|i| self.x(axis, i)), self.evals.last().map(|e| x_of_eval(e, axis))];
         let first = first.into_iter().flatten().min_by(f64::total_cmp)?;
         Some((first, last.into_iter().flatten().max_by(f64::total_cmp)?))
     }
@@ -154,37 +197,36 @@ impl Series {
     /// The range in so many buckets; buckets without a value are left out. With few updates each is its own.
     pub fn downsample(&self, column: Column, axis: Axis, (from, to): (f64, f64), columns: usize) -> Vec<Bucket> {
         // one more on either side, so that a line goes on to the edge
-        let start = self.points.partition_point(|p| x_of(p, axis) < from).saturating_sub(1);
-        let end = (self.points.partition_point(|p| x_of(p, axis) <= to) + 1).min(self.points.len());
-        let shown = self.points.get(start..end).unwrap_or_default();
-        let each = shown.len() <= columns * 2;
-        let width = (to - from).max(f64::MIN_POSITIVE);
-        let mut buckets: Vec<Bucket> = Vec::with_capacity(shown.len().min(columns + 2));
-        let (mut place, mut n) = (i64::MIN, 0.0);
-        for point in shown {
-            let (x, Some(y)) = (x_of(point, axis), point.get(column)) else { continue };
-            let at = ((x - from) / width * columns as f64).floor() as i64;
-            match buckets.last_mut() {
-                Some(bucket) if !each && at == place => {
-                    n += 1.0;
-                    bucket.min = bucket.min.min(y);
-                    bucket.max = bucket.max.max(y);
-                    bucket.mean += (y - bucket.mean) / n;
-                }
-                _ => {
-                    (place, n) = (at, 1.0);
-                    buckets.push(Bucket { x, min: y, max: y, mean: y });
-                }
+        let start = self.first_from(axis, from).saturating_sub(1);
+        let end = (self.first_from(axis, to.next_up()) + 1).min(self.len());
+        if start >= end {
+            return Vec::new();
+        }
+        let few = end - start <= columns * 2;
+        let pieces = if few { end - start } else { columns };
+        let mut buckets = Vec::with_capacity(pieces);
+        let mut begin = start;
+        for i in 1..=pieces {
+            let stop = match i {
+                _ if few => start + i,
+                i if i == pieces => end,
+                i => self.first_from(axis, from + (to - from) * i as f64 / columns as f64).clamp(begin, end),
+            };
+            let values = &self.columns[column as usize][begin..stop];
+            if let Some((min, max, mean)) = spread(values) {
+                buckets.push(Bucket { x: self.x(axis, begin), min, max, mean });
             }
+            begin = stop;
         }
         buckets
     }
 
     /// The update at this place, or the nearest.
-    pub fn nearest(&self, axis: Axis, x: f64) -> Option<&Point> {
-        let after = self.points.partition_point(|p| x_of(p, axis) < x);
-        let candidates = [after.checked_sub(1), Some(after)].into_iter().flatten().filter_map(|i| self.points.get(i));
-        candidates.min_by(|a, b| (x_of(a, axis) - x).abs().total_cmp(&(x_of(b, axis) - x).abs()))
+    pub fn nearest(&self, axis: Axis, x: f64) -> Option<Point> {
+        let after = self.first_from(axis, x);
+        let near = after.saturating_sub(1)..(after + 1).min(self.len());
+        let distance = |i: &usize| (self.x(axis, *i) - x).abs();
+        self.point(near.min_by(|a, b| distance(a).total_cmp(&distance(b)))?)
     }
 
     /// The newest evaluation up to this place.
@@ -198,10 +240,31 @@ impl Series {
 
     /// Mean of a column over the last `n` updates.
     pub fn recent(&self, column: Column, n: usize) -> Option<f64> {
-        let last = &self.points[self.points.len().saturating_sub(n)..];
-        let values: Vec<f64> = last.iter().filter_map(|p| p.get(column)).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        spread(&self.columns[column as usize][self.len().saturating_sub(n)..]).map(|(_, _, mean)| mean)
     }
+}
+
+/// Lowest, highest and mean of the finite values. Eight lanes side by side, because the order of a sum of floats is fixed and
+/// the compiler may not make them itself: 200,000 values for each frame.
+fn spread(values: &[f32]) -> Option<(f64, f64, f64)> {
+    const LANES: usize = 8;
+    let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let (mut sum, mut n) = ([0.0f32; LANES], [0u32; LANES]);
+    for chunk in values.chunks(LANES) {
+        for (i, value) in chunk.iter().enumerate() {
+            // comparisons with what is not a number are false
+            min[i] = if *value < min[i] { *value } else { min[i] };
+            max[i] = if *value > max[i] { *value } else { max[i] };
+            let there = value.is_finite();
+            sum[i] += if there { *value } else { 0.0 };
+            n[i] += u32::from(there);
+        }
+    }
+    let n: u32 = n.iter().sum();
+    let min = min.into_iter().fold(f32::INFINITY, f32::min);
+    let max = max.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = sum.iter().map(|sum| f64::from(*sum)).sum();
+    (n > 0).then(|| (f64::from(min), f64::from(max), sum / f64::from(n)))
 }
 
 pub fn x_of(point: &Point, axis: Axis) -> f64 {
@@ -228,6 +291,10 @@ mod tests {
         Entry::Point(point)
     }
 
+    fn points(series: &Series) -> Vec<Point> {
+        (0..series.len()).filter_map(|i| series.point(i)).collect()
+    }
+
     fn series(losses: &[f64]) -> Series {
         let mut series = Series::new(0.9);
         series.push(losses.iter().enumerate().map(|(i, loss)| point(i as u64 + 1, *loss)).collect());
@@ -238,7 +305,7 @@ mod tests {
     fn updates_made_again_take_the_place_of_the_first() {
         let mut series = series(&[3.0, 2.0, 1.0]);
         series.push(vec![Entry::Eval(Eval { step: 3, secs: 6.0, loss: 9.0 }), point(2, 7.0)]);
-        let steps: Vec<_> = series.points().iter().map(|p| (p.step, p.get(Column::Loss).unwrap())).collect();
+        let steps: Vec<_> = points(&series).iter().map(|p| (p.step, p.get(Column::Loss).unwrap())).collect();
         assert_eq!(steps, [(1, 3.0), (2, 7.0)]);
         assert!(series.evals().is_empty());
     }
@@ -246,7 +313,7 @@ mod tests {
     #[test]
     fn smoothing_starts_at_the_first_value_and_a_gap_does_not_break_it() {
         let mut series = series(&[2.0, f64::NAN, 1.0]);
-        let smooth = |s: &Series| s.points().iter().map(|p| p.get(Column::Smooth).unwrap()).collect::<Vec<_>>();
+        let smooth = |s: &Series| points(s).iter().map(|p| p.get(Column::Smooth).unwrap()).collect::<Vec<_>>();
         let now = smooth(&series);
         assert_eq!(&now[..2], [2.0, 2.0]);
         assert!((now[2] - 1.9).abs() < 1e-6, "{now:?}");

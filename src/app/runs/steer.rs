@@ -178,16 +178,21 @@ fn set_key(app: &mut App, key: usize) -> Effects {
 /// Opens a question about the chosen run.
 pub(super) fn ask(app: &mut App, title: String, label: T, value: &str, asked: Asked) -> Effects {
     let label = app.t(label);
-    app.ask(title, label, value, match asked {
-        Asked::Name => |typed| Action::Runs(Msg::Typed(Asked::Name, typed)),
-        Asked::Tags => |typed| Action::Runs(Msg::Typed(Asked::Tags, typed)),
-        Asked::Note => |typed| Action::Runs(Msg::Typed(Asked::Note, typed)),
-        Asked::CheckpointLabel => |typed| Action::Runs(Msg::Typed(Asked::CheckpointLabel, typed)),
-        Asked::Prompt => |typed| Action::Runs(Msg::Typed(Asked::Prompt, typed)),
-        Asked::Setting => |typed| Action::Runs(Msg::Typed(Asked::Setting, typed)),
-        Asked::ResumeWith => |typed| Action::Runs(Msg::Typed(Asked::ResumeWith, typed)),
-        Asked::ForkWith => |typed| Action::Runs(Msg::Typed(Asked::ForkWith, typed)),
-    })
+    app.ask(
+        title,
+        label,
+        value,
+        match asked {
+            Asked::Name => |typed| Action::Runs(Msg::Typed(Asked::Name, typed)),
+            Asked::Tags => |typed| Action::Runs(Msg::Typed(Asked::Tags, typed)),
+            Asked::Note => |typed| Action::Runs(Msg::Typed(Asked::Note, typed)),
+            Asked::CheckpointLabel => |typed| Action::Runs(Msg::Typed(Asked::CheckpointLabel, typed)),
+            Asked::Prompt => |typed| Action::Runs(Msg::Typed(Asked::Prompt, typed)),
+            Asked::Setting => |typed| Action::Runs(Msg::Typed(Asked::Setting, typed)),
+            Asked::ResumeWith => |typed| Action::Runs(Msg::Typed(Asked::ResumeWith, typed)),
+            Asked::ForkWith => |typed| Action::Runs(Msg::Typed(Asked::ForkWith, typed)),
+        },
+    )
 }
 
 pub(super) fn ask_label(app: &mut App, asked: Asked) -> Effects {

@@ -193,7 +193,9 @@ fn labels_checkpoints_and_questions_are_asked_for() {
     press(&mut app, "c");
     type_in(&mut app, "keep");
     let effects = press(&mut app, "enter");
-    assert!(matches!(told(&effects), Some(Told::CheckpointNow(what)) if what.pin && what.label.as_deref() == Some("keep")));
+    assert!(
+        matches!(told(&effects), Some(Told::CheckpointNow(what)) if what.pin && what.label.as_deref() == Some("keep"))
+    );
     press(&mut app, "a");
     let effects = press(&mut app, "enter");
     assert!(matches!(told(&effects), Some(Told::SampleNow(what)) if what.prompt.is_none() && what.n == 1));

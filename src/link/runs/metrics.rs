@@ -82,16 +82,7 @@ struct EvalLine {
 
 impl Metrics {
     pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            file: None,
-            offset: 0,
-            rest: Vec::new(),
-            attempt: 0,
-            before: 0.0,
-            now: 0.0,
-            damaged: 0,
-        }
+        Self { path, file: None, offset: 0, rest: Vec::new(), attempt: 0, before: 0.0, now: 0.0, damaged: 0 }
     }
 
     /// # Errors
@@ -114,6 +105,9 @@ impl Metrics {
             self.file = Some((file, identity));
         }
         let Some((file, _)) = &self.file else { return Ok(portion) };
+        if named.len() == self.offset + self.rest.len() as u64 {
+            return Ok(portion);
+        }
         let mut block = vec![0; PORTION];
         let n = file.read_at(&mut block, self.offset + self.rest.len() as u64)?;
         portion.more = n == PORTION;

@@ -123,7 +123,8 @@ impl Link {
 
     /// Stops what is not wanted any more, and starts what is new.
     fn follow(&mut self, curves: Vec<(PathBuf, u64)>, run: Option<(PathBuf, u64)>) {
-        let is = |follower: &Follower, (path, token): &(PathBuf, u64)| follower.path == *path && follower.token == *token;
+        let is =
+            |follower: &Follower, (path, token): &(PathBuf, u64)| follower.path == *path && follower.token == *token;
         self.curves.retain(|follower| curves.iter().any(|wanted| is(follower, wanted)));
         for wanted in curves {
             if !self.curves.iter().any(|follower| is(follower, &wanted)) {

@@ -49,7 +49,11 @@ pub fn run(back: &Back, tasks: &Runner, program: &Path, list: &Sender<Order>, ef
                         bail!("cancelled");
                     }
                 }
-                if png { series.export_png(&file)? } else { series.export_csv(&file)? }
+                if png {
+                    series.export_png(&file)?
+                } else {
+                    series.export_csv(&file)?
+                }
                 let said = text::EXPORTED.fill(lang, &[&file.display()]);
                 Ok(Some(Action::Say(Level::Good, said)))
             });

@@ -164,7 +164,7 @@ fn a_curve_goes_on_while_the_run_does() {
         until(received, |msg| {
             let Msg::Curve { token: 7, entries, whole, .. } = msg else { return None };
             series.push(entries);
-            (whole && series.points().last().is_some_and(|p| p.step == n)).then_some(())
+            (whole && series.last().is_some_and(|p| p.step == n)).then_some(())
         });
     };
     upto(&mut received, 100);
@@ -172,7 +172,7 @@ fn a_curve_goes_on_while_the_run_does() {
     upto(&mut received, 101);
     stop.store(true, Ordering::Relaxed);
     thread.join().unwrap();
-    assert_eq!(series.points().len(), 101);
+    assert_eq!(series.len(), 101);
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn legend(ui: &mut Ui, area: Rect, curves: &[Curve]) {
         spans.push(Span::styled(format!(" {} ", curve.symbol), style));
         spans.push(Span::raw(words::cut(&curve.name, room)));
         let column = if curve.strong.is_empty() { chart.metric.column() } else { Column::Smooth };
-        let point = chart.cursor.and_then(|x| curve.series.nearest(chart.axis, x)).or(curve.series.points().last());
+        let point = chart.cursor.and_then(|x| curve.series.nearest(chart.axis, x)).or_else(|| curve.series.last());
         if let Some(y) = point.filter(|_| valued).and_then(|point| point.get(column)) {
             spans.push(Span::styled(format!(" {}", value(chart.metric, y)), ui.theme.strong));
         }
@@ -283,11 +283,11 @@ fn readout(ui: &mut Ui, area: Rect) {
     let axis = runs.chart.axis;
     let point = match runs.chart.cursor {
         Some(x) => series.nearest(axis, x),
-        None => series.points().last(),
+        None => series.last(),
     };
     let Some(point) = point else { return };
     let style = if runs.chart.cursor.is_some() { ui.theme.strong } else { ui.theme.dim };
-    let parts = values(ui, series, point);
+    let parts = values(ui, series, &point);
     // the first ones are the ones that are wanted most: what does not fit is left out
     let mut line = String::new();
     for part in parts {

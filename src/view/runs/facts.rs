@@ -175,7 +175,8 @@ fn lines(ui: &Ui, row: &Row, width: usize) -> Vec<Line<'static>> {
         if let Some(hint) = &reason.hint {
             wrapped(text::NEXT, hint, ui.theme.base);
         }
-        let style = if summary.state == lightbox_core::runs::state::Status::Stopped { ui.theme.base } else { ui.theme.error };
+        let style =
+            if summary.state == lightbox_core::runs::state::Status::Stopped { ui.theme.base } else { ui.theme.error };
         wrapped(text::WHY, &reason.text, style);
     }
     lines
@@ -193,6 +194,6 @@ fn loss(ui: &Ui, row: &Row) -> Option<f64> {
     newest(ui).and_then(|point| point.get(Column::Loss)).or(row.summary.loss)
 }
 
-fn newest<'a>(ui: &Ui<'a>) -> Option<&'a Point> {
-    ui.app.runs.series()?.points().last()
+fn newest(ui: &Ui) -> Option<Point> {
+    ui.app.runs.series()?.last()
 }

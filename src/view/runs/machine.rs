@@ -87,9 +87,12 @@ pub fn draw(ui: &mut Ui, area: Rect) {
         if height == 0 {
             break;
         }
-        let history: Vec<u32> =
-            looks.iter().filter_map(|look| look.gpus.get(i)?.util_percent).collect();
-        if full { gpu_full(ui, place, gpu, &history) } else { gpu_line(ui, place, gpu, &history) }
+        let history: Vec<u32> = looks.iter().filter_map(|look| look.gpus.get(i)?.util_percent).collect();
+        if full {
+            gpu_full(ui, place, gpu, &history)
+        } else {
+            gpu_line(ui, place, gpu, &history)
+        }
         y += height;
     }
     processes(ui, Rect { y, height: inner.bottom().saturating_sub(y), ..inner }, look.gpus);
@@ -117,7 +120,9 @@ fn heat(ui: &Ui, gpu: &Gpu) -> Style {
 fn gpu_line(ui: &mut Ui, area: Rect, gpu: &Gpu, history: &[u32]) {
     let mut spans = vec![Span::styled(format!("{} ", gpu.index), ui.theme.strong)];
     spans.extend(gpu.util_percent.map(|u| Span::styled(format!("{u:>3} %"), ui.theme.accent)));
-    spans.extend(memory(gpu).map(|(used, total)| Span::raw(format!("  {} / {}", words::size(used), words::size(total)))));
+    spans.extend(
+        memory(gpu).map(|(used, total)| Span::raw(format!("  {} / {}", words::size(used), words::size(total)))),
+    );
     spans.extend(gpu.temp_c.map(|t| Span::styled(format!("  {t} °C"), heat(ui, gpu))));
     spans.extend(power(gpu).map(|p| Span::raw(format!("  {p}"))));
     if !gpu.throttle.is_empty() && held(gpu) {

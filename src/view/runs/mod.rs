@@ -69,8 +69,7 @@ fn large(ui: &mut Ui, area: Rect) {
     // a GPU needs five lines, its processes some more
     let machine_height = (gpus as u16 * 6 + 6).clamp(9, area.height / 2);
     let [list, facts, machine] =
-        Layout::vertical([Constraint::Fill(1), Constraint::Length(17), Constraint::Length(machine_height)])
-            .areas(list);
+        Layout::vertical([Constraint::Fill(1), Constraint::Length(17), Constraint::Length(machine_height)]).areas(list);
     list::draw(ui, list);
     part(ui, facts, Part::Facts);
     part(ui, machine, Part::Machine);

@@ -118,7 +118,8 @@ pub fn log(ui: &mut Ui, area: Rect) {
     let room = usize::from(list.width);
     ui.list(list, Part::Log.list(), &cursor, focused, LOG, |ui, i| {
         let line = clean_line(&ui.app.runs.run.log[i], 500);
-        let style = if line.starts_with("error") || line.starts_with("warning") { ui.theme.warning } else { ui.theme.base };
+        let style =
+            if line.starts_with("error") || line.starts_with("warning") { ui.theme.warning } else { ui.theme.base };
         Line::styled(words::cut(&line, room), style)
     });
 }

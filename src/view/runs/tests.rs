@@ -1,7 +1,5 @@
 use crate::app::App;
-use crate::app::runs::fixture::{
-    NOW, app, checkpoint, curve, entries, gpu, news, reason, row, usual, usual_news,
-};
+use crate::app::runs::fixture::{NOW, app, checkpoint, curve, entries, gpu, news, reason, row, usual, usual_news};
 use crate::app::runs::run::News;
 use crate::app::runs::series::Entry;
 use crate::app::runs::{Msg, Part, update};
@@ -66,14 +64,7 @@ fn crashed_with_a_reason_and_checkpoints() {
     all.checkpoints.as_mut().unwrap().push(broken);
     all.events.push((
         NOW - 60_000,
-        Event::Exited {
-            code: None,
-            signal: Some(9),
-            oom_kill: true,
-            max_rss_bytes: 0,
-            runtime_ms: 0,
-            restart: false,
-        },
+        Event::Exited { code: None, signal: Some(9), oom_kill: true, max_rss_bytes: 0, runtime_ms: 0, restart: false },
     ));
     news(&mut app, all);
     app.runs.focus = Part::Checkpoints;
