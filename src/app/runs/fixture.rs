@@ -116,7 +116,7 @@ pub fn usual_news(gpus: Vec<Gpu>) -> News {
     let sample = Event::Sample {
         step: 400,
         prompt: "What does this picture show?".into(),
-        images: vec!["scans/0042.png".into()],
+        images: vec!["/data/scans/0042.png".into()],
         text: "An axial CT of the chest with a nodule in the left upper lobe.".into(),
         tokens: 17,
         dt_ms: 800,

@@ -100,7 +100,7 @@ pub static COMMANDS: &[Command] = &[
         CHOSEN,
         |app| {
             app.runs.expanded = !app.runs.expanded;
-            Vec::new()
+            super::monitor(app)
         },
     ),
     command(

@@ -1,7 +1,7 @@
 //! The Runs screen: what it knows and how that changes. A run is its folder; followers ([`crate::link::runs`]) read it and
 //! send what is new, and whatever a run is told goes out as an [`Effect`].
 //!
-//! Read next: [`series`] (curves), [`chart`] (how they are looked at), [`keys`] (the table of commands), [`steer`] (what a
+//! Read next: `state` (what is known), [`series`] (curves), [`chart`] (how they are looked at), [`keys`] (the table of commands), [`steer`] (what a
 //! run can be told).
 
 pub mod chart;
@@ -10,115 +10,27 @@ pub mod fixture;
 mod keys;
 pub mod run;
 pub mod series;
+mod state;
 pub mod steer;
 #[cfg(test)]
 mod tests;
 
 pub use keys::COMMANDS;
+pub use state::{Curve, MARKS, Part, Room, Runs};
 pub use steer::{Asked, Label, QueueItem, QueueOrder, Removal};
 
-use super::cursor::{Cursor, Move};
+use super::cursor::Move;
 use super::messages::Level;
 use super::{App, Effects, Screen};
 use crate::text::{Lang, common, runs as text};
-use chart::Chart;
 use crossterm::event::{Event as TermEvent, KeyCode, KeyEvent};
 use lightbox_core::runs::commands::Command as Told;
 use lightbox_core::runs::progress::short_time;
 use lightbox_core::runs::system::Machine;
 use run::{News, Row, Run};
 use series::{Entry, Series};
-use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
-use tui_input::Input;
+use std::path::PathBuf;
 use tui_input::backend::crossterm::EventHandler;
-
-/// A part of the screen that can have the focus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Part {
-    #[default]
-    List,
-    Chart,
-    Facts,
-    Machine,
-    Events,
-    Log,
-    Samples,
-    Checkpoints,
-}
-
-impl Part {
-    pub const ALL: [Self; 8] = [
-        Self::List,
-        Self::Chart,
-        Self::Facts,
-        Self::Machine,
-        Self::Events,
-        Self::Log,
-        Self::Samples,
-        Self::Checkpoints,
-    ];
-
-    /// The id of its list in [`crate::view::Hits`].
-    pub fn list(self) -> &'static str {
-        match self {
-            Self::List => "runs.list",
-            Self::Chart => "runs.chart",
-            Self::Facts => "runs.facts",
-            Self::Machine => "runs.machine",
-            Self::Events => "runs.events",
-            Self::Log => "runs.log",
-            Self::Samples => "runs.samples",
-            Self::Checkpoints => "runs.checkpoints",
-        }
-    }
-}
-
-/// Runs that can be laid over each other: one colour each.
-pub const MARKS: usize = 5;
-
-/// A curve that is followed.
-#[derive(Debug, Clone, Default)]
-pub struct Curve {
-    pub token: u64,
-    pub series: Series,
-    /// Everything that was in the file has arrived.
-    pub whole: bool,
-    /// Lines that could not be read.
-    pub damaged: u64,
-}
-
-#[derive(Debug, Default)]
-pub struct Runs {
-    /// The newest first.
-    pub rows: Vec<Row>,
-    /// The first look at the runs is done.
-    pub loaded: bool,
-    /// Those that fit the filter, by index.
-    pub shown: Vec<usize>,
-    pub list: Cursor,
-    pub filter: Input,
-    pub typing: bool,
-    /// Archived runs are listed, too.
-    pub archived: bool,
-    /// Runs whose curves lie over each other, each with its colour.
-    pub marked: Vec<(usize, PathBuf)>,
-    pub curves: HashMap<PathBuf, Curve>,
-    pub chosen: Option<PathBuf>,
-    pub run: Run,
-    pub chart: Chart,
-    pub focus: Part,
-    /// What is shown where there is room for one part below the chart.
-    pub lower: Part,
-    /// The part with the focus has the whole screen.
-    pub expanded: bool,
-    /// This machine, while no run of it writes down how it is.
-    pub machine: VecDeque<Machine>,
-    pub visible: bool,
-    /// What the monitor was told last.
-    monitored: bool,
-    tokens: u64,
-}
 
 #[derive(Debug, Clone)]
 pub enum Msg {
@@ -377,7 +289,8 @@ fn follow(app: &mut App) -> Effects {
 
 /// The machine is measured only while its part is seen and no run writes down how it is.
 fn monitor(app: &mut App) -> Effects {
-    let wanted = app.runs.visible && !app.runs.row().is_some_and(Row::is_live);
+    let seen = app.runs.visible && app.runs.sees_machine(app.size);
+    let wanted = seen && !app.runs.row().is_some_and(Row::is_live);
     if std::mem::replace(&mut app.runs.monitored, wanted) == wanted {
         return Vec::new();
     }
@@ -390,21 +303,21 @@ fn focus(app: &mut App, part: Part) -> Effects {
     if !matches!(part, Part::List | Part::Chart | Part::Facts) {
         app.runs.lower = part;
     }
-    Vec::new()
+    monitor(app)
 }
 
 /// Moves in a part.
 fn step(app: &mut App, part: Part, to: Move) -> Effects {
     let height = app.hits.height(part.list());
-    focus(app, part);
+    let effects = focus(app, part);
     let run = &mut app.runs.run;
     match part {
         Part::List => {
             app.runs.list.go(to, height);
             let path = app.runs.under_cursor().map(|row| row.path.clone());
             return match path {
-                Some(path) => choose(app, Some(path)),
-                None => Vec::new(),
+                Some(path) => effects.into_iter().chain(choose(app, Some(path))).collect(),
+                None => effects,
             };
         }
         Part::Events => drop(run.event.go(to, height)),
@@ -413,7 +326,7 @@ fn step(app: &mut App, part: Part, to: Move) -> Effects {
         Part::Checkpoints => drop(run.checkpoint.go(to, height)),
         Part::Chart | Part::Facts | Part::Machine => {}
     }
-    Vec::new()
+    effects
 }
 
 /// A key before the table of commands gets it; `None`: it is not for a field of this screen.
@@ -435,7 +348,7 @@ pub fn key(app: &mut App, event: KeyEvent) -> Option<Effects> {
         } else {
             return None;
         }
-        return Some(Vec::new());
+        return Some(monitor(app));
     }
     let to = super::commands::move_of(crate::input::Key::of(&event))?;
     let part = app.runs.focus;
@@ -462,83 +375,13 @@ fn filter_key(app: &mut App, event: KeyEvent) -> Option<Effects> {
 }
 
 /// Time has passed: what the screen shows of it is drawn anew.
-pub fn tick(_app: &mut App) -> Effects {
-    Vec::new()
+pub fn tick(app: &mut App) -> Effects {
+    monitor(app)
 }
 
 /// Columns of the chart as it was drawn last.
 fn chart_columns(app: &App) -> u16 {
     app.hits.lists.get(Part::Chart.list()).map_or(60, |seen| seen.area.width)
-}
-
-impl Runs {
-    /// When something changes that no event tells of: ages. A live run sends news by itself, at its own pace.
-    pub fn next_tick(&self, now_ms: u64) -> Option<u64> {
-        let row = self.row().filter(|_| self.visible)?;
-        Some(now_ms + if row.is_live() { 1_000 } else { 60_000 })
-    }
-
-    pub fn row(&self) -> Option<&Row> {
-        let chosen = self.chosen.as_ref()?;
-        self.rows.iter().find(|row| row.path == *chosen)
-    }
-
-    pub fn row_of(&self, path: &Path) -> Option<&Row> {
-        self.rows.iter().find(|row| row.path == path)
-    }
-
-    fn under_cursor(&self) -> Option<&Row> {
-        self.shown.get(self.list.at).map(|i| &self.rows[*i])
-    }
-
-    pub fn series(&self) -> Option<&Series> {
-        self.curves.get(self.chosen.as_ref()?).map(|curve| &curve.series)
-    }
-
-    /// The runs of the chart, each with the number of its colour.
-    pub fn overlaid(&self) -> Vec<(usize, PathBuf)> {
-        let mut all = self.marked.clone();
-        if let Some(chosen) = &self.chosen
-            && !all.iter().any(|(_, path)| path == chosen)
-        {
-            all.insert(0, (self.free_colour(), chosen.clone()));
-        }
-        all
-    }
-
-    fn free_colour(&self) -> usize {
-        (0..=MARKS).find(|n| !self.marked.iter().any(|(colour, _)| colour == n)).unwrap_or(MARKS)
-    }
-
-    /// How far the curves of the chart reach.
-    pub fn extent(&self) -> (f64, f64) {
-        let extents = self.curves.values().filter_map(|curve| curve.series.extent(self.chart.axis));
-        extents.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((0.0, 1.0))
-    }
-
-    fn next_token(&mut self) -> u64 {
-        self.tokens += 1;
-        self.tokens
-    }
-
-    /// Which rows the list shows, and that the cursor stays on the chosen run.
-    fn arrange(&mut self) {
-        let typed = self.filter.value().to_lowercase();
-        let fits = |row: &Row| {
-            let words = [row.summary.name.as_str(), row.summary.id.as_str()];
-            let tags = row.summary.tags.iter().map(String::as_str);
-            let state = crate::cli::runs::words::status(row.summary.state);
-            words.into_iter().chain(tags).chain([state.as_str()]).any(|word| word.to_lowercase().contains(&typed))
-        };
-        self.shown = (0..self.rows.len())
-            .filter(|i| (self.archived || !self.rows[*i].archived) && (typed.is_empty() || fits(&self.rows[*i])))
-            .collect();
-        self.list.set_len(self.shown.len());
-        let chosen = self.shown.iter().position(|i| Some(&self.rows[*i].path) == self.chosen.as_ref());
-        if let Some(at) = chosen {
-            self.list.at = at;
-        }
-    }
 }
 
 /// What the row of tabs says about runs, on every screen: `2 running · 43 % · 1h 20m left`.

@@ -272,10 +272,17 @@ fn metric_scale_and_axis_have_keys() {
 #[test]
 fn this_machine_is_measured_only_while_it_is_seen_and_no_run_measures_it() {
     let mut app = app(vec![row("a", Status::Running, 5)]);
+    app.size = (200, 60);
     let ended = update(&mut app, Msg::List { changed: vec![row("a", Status::Stopped, 5)], gone: Vec::new() });
     assert_eq!(asked(&ended), ["Monitor(true)"]);
     assert_eq!(asked(&app.go(Screen::Chat))[..2], ["Seen(false)", "Monitor(false)"]);
     assert_eq!(asked(&app.go(Screen::Runs)), ["Seen(true)", "Monitor(true)"]);
+    // where it has no place of its own it has to be called
+    app.size = (80, 24);
+    assert_eq!(asked(&press(&mut app, "tab")), ["Monitor(false)"]);
+    press(&mut app, "tab");
+    assert_eq!((asked(&press(&mut app, "tab")), app.runs.focus), (vec!["Monitor(true)".to_owned()], Part::Machine));
+    assert_eq!(asked(&press(&mut app, "esc")), ["Monitor(false)"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod list;
 mod logs;
 mod queue;
 pub mod remove;
-mod resume;
+pub mod resume;
 mod show;
 pub mod words;
 

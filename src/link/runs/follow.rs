@@ -4,7 +4,7 @@ use super::{EVERY, Watch};
 use crate::app::Action;
 use crate::app::runs::Msg;
 use crate::app::runs::run::News;
-use crate::cli::runs::facts;
+use crate::cli::runs::{facts, resume};
 use crate::cli::watch::log::LogLines;
 use lightbox_core::runs::record::{Event, SystemRecord};
 use lightbox_core::runs::tail::Tail;
@@ -60,7 +60,7 @@ pub fn run(watch: &Watch) {
         let new_events = events.poll(PORTION).map_err(&mut error).unwrap_or_default();
         let records = system.poll(PORTION).map_err(&mut error).unwrap_or_default();
         let more = new_events.len() == PORTION || records.len() == PORTION;
-        news.events = new_events.into_iter().map(|line| (line.t, line.record)).collect();
+        news.events = new_events.into_iter().map(|line| (line.t, with_pictures(line.record, &dir))).collect();
         news.system = records.into_iter().filter_map(|line| system_of(line.record)).collect();
         news.log = log.poll();
         let pinned = changed(&dir.join(checkpoints::PINS));
@@ -85,6 +85,21 @@ fn system_of(record: SystemRecord) -> Option<lightbox_core::runs::record::System
         SystemRecord::System(system) => Some(system),
         _ => None,
     }
+}
+
+/// Pictures of an answer as whole paths, where they are files: what was asked for may begin where the worker was started.
+/// Others (inside a parquet file, gone) stay as the worker described them.
+fn with_pictures(mut event: Event, dir: &RunDir) -> Event {
+    if let Event::Sample { images, .. } = &mut event {
+        let from = resume::cwd_of(dir).unwrap_or_default();
+        for image in images {
+            let path = from.join(&*image);
+            if path.is_absolute() && path.is_file() {
+                *image = path.display().to_string();
+            }
+        }
+    }
+    event
 }
 
 fn changed(path: &Path) -> Option<SystemTime> {

@@ -153,6 +153,25 @@ fn a_follower_sends_what_is_there_then_only_what_is_new_and_ends_when_told() {
 }
 
 #[test]
+fn pictures_of_an_answer_are_found_where_the_worker_was_started() {
+    let (temp, dir) = run();
+    std::fs::write(temp.path().join("scan.png"), "").unwrap();
+    let env = serde_json::json!({"v": 1, "cwd": temp.path()});
+    std::fs::write(dir.join(RunDir::ENV), env.to_string()).unwrap();
+    let images = vec!["scan.png".to_owned(), "inside a.parquet row 1".to_owned()];
+    let sample = Event::Sample { step: 1, prompt: "?".into(), images, text: "!".into(), tokens: 1, dt_ms: 1 };
+    write(&dir, RunDir::EVENTS, 1, 1, sample);
+    let (watch, mut received) = watch(&dir);
+    let stop = watch.stop.clone();
+    let thread = std::thread::spawn(move || follow::run(&watch));
+    let first = until(&mut received, news);
+    stop.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
+    let Some((_, Event::Sample { images, .. })) = first.events.first() else { panic!("{first:?}") };
+    assert_eq!(images, &[temp.path().join("scan.png").display().to_string(), "inside a.parquet row 1".into()]);
+}
+
+#[test]
 fn a_curve_goes_on_while_the_run_does() {
     let (_temp, dir) = run();
     (1..=100).for_each(|n| write(&dir, RunDir::METRICS, 1, n, step(n, 1.0)));

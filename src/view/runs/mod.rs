@@ -13,7 +13,7 @@ use super::ui::Ui;
 use super::words;
 use crate::app::Action;
 use crate::app::runs::run::Row;
-use crate::app::runs::{Msg, Part};
+use crate::app::runs::{Msg, Part, Room};
 use crate::text::runs as text;
 use lightbox_core::runs::state::Status;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -29,11 +29,11 @@ pub fn draw(ui: &mut Ui, area: Rect) {
     if ui.app.runs.expanded {
         return part(ui, area, focus);
     }
-    match (area.width, area.height) {
-        (160.., 44..) => large(ui, area),
-        (100.., 28..) => medium(ui, area),
-        _ if focus == Part::List => list::draw(ui, area),
-        _ => small(ui, area),
+    match Room::of(ui.app.size) {
+        Room::Large => large(ui, area),
+        Room::Medium => medium(ui, area),
+        Room::Small if focus == Part::List => list::draw(ui, area),
+        Room::Small => small(ui, area),
     }
 }
 
@@ -51,7 +51,7 @@ fn medium(ui: &mut Ui, area: Rect) {
     let left = (area.width / 3).clamp(36, 50);
     let [list, right] = Layout::horizontal([Constraint::Length(left), Constraint::Fill(1)]).areas(area);
     let [list, facts] = Layout::vertical([Constraint::Fill(1), Constraint::Length(15)]).areas(list);
-    let lower = lower(ui);
+    let lower = ui.app.runs.below();
     let below = (right.height / 3).max(9);
     let [chart, tabs, rest] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1), Constraint::Length(below)]).areas(right);
@@ -85,14 +85,6 @@ fn large(ui: &mut Ui, area: Rect) {
     part(ui, samples, Part::Samples);
 }
 
-/// What is below the chart where there is room for one.
-fn lower(ui: &Ui) -> Part {
-    match ui.app.runs.lower {
-        Part::List | Part::Chart | Part::Facts => Part::Events,
-        part => part,
-    }
-}
-
 fn part(ui: &mut Ui, area: Rect, part: Part) {
     ui.click(area, Action::Runs(Msg::Focus(part)));
     match part {
@@ -108,7 +100,7 @@ fn part(ui: &mut Ui, area: Rect, part: Part) {
 }
 
 fn tab_row(ui: &mut Ui, area: Rect, parts: &[Part]) {
-    let on = if parts.contains(&ui.app.runs.focus) { ui.app.runs.focus } else { lower(ui) };
+    let on = if parts.contains(&ui.app.runs.focus) { ui.app.runs.focus } else { ui.app.runs.below() };
     let mut x = area.x + 1;
     for part in parts {
         let title = match part {

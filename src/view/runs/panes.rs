@@ -151,25 +151,27 @@ pub fn samples(ui: &mut Ui, area: Rect) {
 /// Pictures on the left, question and answer on the right.
 fn sample(ui: &mut Ui, area: Rect, at: usize) {
     let Some(sample) = ui.app.runs.run.samples.get(at) else { return };
+    // the follower made whole paths of those that are files
+    let (files, others): (Vec<&String>, Vec<&String>) =
+        sample.images.iter().partition(|image| Path::new(image).is_absolute());
     let mut right = area;
-    if !sample.images.is_empty() && area.width >= 30 && area.height >= 3 {
+    if !files.is_empty() && area.width >= 30 && area.height >= 3 {
         let width = (area.width / 3).min(area.height * 3);
         let [picture, _, rest] =
             Layout::horizontal([Constraint::Length(width), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
         right = rest;
-        let shown = sample.images.iter().take(4).collect::<Vec<_>>();
+        let shown = &files[..files.len().min(4)];
         let parts = Layout::horizontal(shown.iter().map(|_| Constraint::Fill(1))).split(picture);
-        for (image, place) in shown.into_iter().zip(parts.iter()) {
-            // as the worker saw it: paths that are not absolute begin where it was started
-            let path = Path::new(image);
-            let path = if path.is_absolute() { path.to_owned() } else { ui.app.here.join(path) };
-            ui.picture(*place, &ImageRef::File(path));
+        for (image, place) in shown.iter().zip(parts.iter()) {
+            ui.picture(*place, &ImageRef::File(image.into()));
         }
     }
-    let prompt = clean(&sample.prompt);
-    let rows = ui.text(right, &prompt, ui.theme.dim);
-    let below = Rect { y: right.y + rows, height: right.height.saturating_sub(rows), ..right };
-    ui.text(below, &clean(&sample.text), ui.theme.base);
+    let mut texts = vec![(clean(&sample.prompt), ui.theme.dim), (clean(&sample.text), ui.theme.base)];
+    texts.extend(others.into_iter().map(|image| (clean_line(image, 300), ui.theme.picture)));
+    for (text, style) in texts {
+        let rows = ui.text(right, &text, style);
+        right = Rect { y: right.y + rows, height: right.height.saturating_sub(rows), ..right };
+    }
 }
 
 pub fn checkpoints(ui: &mut Ui, area: Rect) {
