@@ -61,14 +61,16 @@ fn act(app: &mut App, action: Action) -> Effects {
 impl App {
     /// Shows a screen; what it needs is loaded when it is first seen.
     pub fn go(&mut self, screen: Screen) -> Effects {
-        self.screen = screen;
-        match screen {
+        let left = std::mem::replace(&mut self.screen, screen);
+        let mut effects = if left == Screen::Runs && screen != left { runs::leave(self) } else { Vec::new() };
+        effects.extend(match screen {
             Screen::Data => data::enter(self),
             Screen::Train => train::enter(self),
             Screen::Runs => runs::enter(self),
             Screen::Chat => chat::enter(self),
             Screen::Models => models::enter(self),
-        }
+        });
+        effects
     }
 
     /// To the clipboard of the user's own machine, over SSH too.

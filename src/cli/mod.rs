@@ -9,7 +9,7 @@ mod progress;
 pub mod runs;
 mod table;
 pub mod train;
-mod watch;
+pub mod watch;
 mod workbench;
 pub mod worker;
 

@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod common;
+pub mod runs;
 pub mod tour;
 
 use std::fmt::Display;
@@ -75,7 +76,8 @@ macro_rules! texts {
 /// Every table of texts; a new module is added here.
 #[cfg(test)]
 fn all() -> Vec<(String, T)> {
-    let tables: &[(&str, &[(&str, T)])] = &[("chat", chat::ALL), ("common", common::ALL), ("tour", tour::ALL)];
+    let tables: &[(&str, &[(&str, T)])] =
+        &[("chat", chat::ALL), ("common", common::ALL), ("runs", runs::ALL), ("tour", tour::ALL)];
     let named =
         tables.iter().flat_map(|(module, table)| table.iter().map(move |(name, t)| (format!("{module}::{name}"), *t)));
     let commands = crate::app::commands::all();
