@@ -7,6 +7,7 @@
 pub mod args;
 pub mod data;
 pub mod demo;
+pub mod estimate;
 pub mod exit;
 pub mod fault;
 pub mod fs;

@@ -19,6 +19,7 @@ mod template;
 mod tokenizer;
 
 pub use collate::{Batch, LeftBatch, collate, collate_left};
+pub(crate) use encode::infer_seqlen;
 pub use encode::{EncodeOptions, Encoded, encode_conversation, encode_prompt};
 pub use error::EncodeError;
 pub use rope::{image_tokens, rope_index};
