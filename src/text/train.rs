@@ -31,7 +31,7 @@ texts! {
     NOT_SAVED = "not saved", "未保存";
     CHANGED = "changed", "已更改";
     ON_DISK_CHANGED = "changed on disk", "磁盘文件已变";
-    PROBLEMS_N = "{0} problems: n", "{0} 个问题：n";
+    PROBLEMS_N = "problems: {0} (n)", "{0} 个问题（n）";
     ALL_WELL = "no problems", "没有问题";
     CHECKING = "checking…", "检查中…";
 
@@ -130,8 +130,8 @@ texts! {
     TRAINED = "trained + AdamW", "训练参数 + AdamW";
     ACTIVATIONS = "activations", "激活值";
     LOGITS = "logits", "logits";
-    WORKSPACE = "program + workspace", "程序与工作区";
-    AT_CUTOFF = "at cutoff_len at most", "全部达到 cutoff_len 时";
+    WORKSPACE = "the program", "程序与工作区";
+    AT_CUTOFF = "at cutoff_len", "达 cutoff_len 时";
     PARAMETERS = "trained numbers", "可训练参数";
     FREE = "of {0} free", "可用 {0}";
     FITS = "fits", "足够";
@@ -154,7 +154,7 @@ texts! {
     IN_PICTURES = "({0} in pictures)", "（图片 {0}）";
     LONGEST = "the longest", "最长";
     CUT = "text cut", "文本被截断";
-    LEFT_OUT = "left out (picture cut)", "跳过（图片被截断）";
+    LEFT_OUT = "picture cut: out", "图片被截：跳过";
     BAD = "cannot be used", "无法使用";
     LOOKED_AT = "from {0} samples that were looked at", "基于抽查的 {0} 个样本";
     TIME = "Time", "时间";

@@ -26,6 +26,8 @@ pub struct Figure {
     pub tone: Tone,
     pub label: String,
     pub value: String,
+    /// Left out where there is no room for all.
+    pub minor: bool,
 }
 
 /// The parts of the memory, the largest of a usual run first.
@@ -87,17 +89,27 @@ pub fn all(state: &State, lang: Lang) -> Vec<Figure> {
     time(&mut out, e, lang);
     disk(&mut out, e, lang);
     for missing in state.missing() {
-        out.push(Figure { tone: Tone::Warning, label: String::new(), value: clean_line(missing, 300) });
+        out.push(Figure { tone: Tone::Warning, label: String::new(), value: clean_line(missing, 300), minor: false });
     }
     out
 }
 
 fn head(out: &mut Vec<Figure>, label: T, lang: Lang, value: String) {
-    out.push(Figure { tone: Tone::Head, label: label.get(lang).to_owned(), value });
+    out.push(Figure { tone: Tone::Head, label: label.get(lang).to_owned(), value, minor: false });
 }
 
 fn line(out: &mut Vec<Figure>, tone: Tone, label: T, lang: Lang, value: String) {
-    out.push(Figure { tone, label: label.get(lang).to_owned(), value });
+    const MINOR: [T; 8] = [
+        text::WORKSPACE,
+        text::AT_CUTOFF,
+        text::PER_EPOCH,
+        text::WARMUP,
+        text::LONGEST,
+        text::BETWEEN,
+        text::PACE,
+        text::RESULT,
+    ];
+    out.push(Figure { tone, label: label.get(lang).to_owned(), value, minor: MINOR.contains(&label) });
 }
 
 fn memory(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
@@ -105,15 +117,18 @@ fn memory(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
     head(out, text::MEMORY, lang, format!("{}{model}", e.device.name));
     if e.device.missing {
         let value = text::NO_SUCH_GPU.fill(lang, &[&e.device.name]);
-        out.push(Figure { tone: Tone::Error, label: String::new(), value });
+        out.push(Figure { tone: Tone::Error, label: String::new(), value, minor: false });
     }
     let Some(memory) = &e.memory else {
         return line(out, Tone::Dim, text::NOT_KNOWN, lang, String::new());
     };
     let (tone, verdict) = judged(memory.verdict, lang);
     let of = e.device.free_bytes.map(|free| text::FREE.fill(lang, &[&words::size(free)])).unwrap_or_default();
-    let uncertainty = format!("± {:.0} %", memory.uncertainty * 100.0);
-    line(out, tone, text::TOTAL, lang, format!("{} {uncertainty}  {of}  {verdict}", words::size(memory.parts.total)));
+    let uncertainty = format!("±{:.0} %", memory.uncertainty * 100.0);
+    // the verdict before what may be cut off
+    let said = [words::size(memory.parts.total), verdict.to_owned(), uncertainty, of];
+    let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
+    line(out, tone, text::TOTAL, lang, said.join(" · "));
     let whole = e.device.total_bytes.unwrap_or(memory.parts.total).max(1);
     for (label, bytes) in parts(&memory.parts) {
         let share = (bytes as f64 / whole as f64 * 1000.0).min(1000.0) as u16;
@@ -174,17 +189,17 @@ fn tokens(out: &mut Vec<Figure>, state: &State, e: &Estimate, lang: Lang) {
         line(out, Tone::Error, text::BAD, lang, percent(t.bad_share));
     }
     if let Some((_, why)) = state.first_bad() {
-        out.push(Figure { tone: Tone::Error, label: String::new(), value: clean_line(why, 300) });
+        out.push(Figure { tone: Tone::Error, label: String::new(), value: clean_line(why, 300), minor: false });
     }
     let looked = text::LOOKED_AT.fill(lang, &[&words::count(t.looked_at as u64)]);
-    out.push(Figure { tone: Tone::Dim, label: String::new(), value: looked });
+    out.push(Figure { tone: Tone::Dim, label: String::new(), value: looked, minor: true });
 }
 
 fn time(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
     let Some(t) = &e.time else {
         head(out, text::TIME, lang, String::new());
         let value = text::TIME_UNKNOWN_LONG.get(lang).to_owned();
-        return out.push(Figure { tone: Tone::Dim, label: String::new(), value });
+        return out.push(Figure { tone: Tone::Dim, label: String::new(), value, minor: false });
     };
     head(out, text::TIME, lang, format!("≈ {}", short_time(t.seconds)));
     if t.between.0 < t.between.1 {
@@ -194,7 +209,7 @@ fn time(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
     line(out, Tone::Plain, text::PACE, lang, words::count(t.tokens_per_second.max(0.0) as u64));
     let runs = text::FROM_RUNS.fill(lang, &[&t.runs.len()]);
     let differ = if t.differ.is_empty() { String::new() } else { text::DIFFER.fill(lang, &[&t.differ.join(", ")]) };
-    out.push(Figure { tone: Tone::Dim, label: String::new(), value: format!("{runs}{differ}") });
+    out.push(Figure { tone: Tone::Dim, label: String::new(), value: format!("{runs}{differ}"), minor: true });
 }
 
 fn disk(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {

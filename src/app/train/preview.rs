@@ -45,6 +45,11 @@ pub fn differences(train: &Train) -> Vec<Difference> {
 
 /// A word for a shell. What holds a NUL cannot be said to one, and no profile has it.
 fn word(text: &str) -> String {
+    // shlex quotes `a=b` as well, which needs no quotes behind a command
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_=./,:@%+-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
     shlex::try_quote(text).map_or_else(|_| text.replace('\0', ""), |quoted| quoted.into_owned())
 }
 

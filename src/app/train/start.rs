@@ -5,7 +5,7 @@ use super::{Effect as Of, Pane, action, effect, figures, preview};
 use crate::app::messages::Level;
 use crate::app::overlay::{Item, Overlay, Page};
 use crate::app::{Action, App, Effects};
-use crate::text::{Lang, train as text};
+use crate::text::{Lang, problems_zh, train as text};
 use lightbox_core::profile::yaml_value;
 use lightbox_core::safe_text::clean_line;
 use serde_yaml::Value;
@@ -88,8 +88,17 @@ fn act(msg: Msg) -> Action {
 pub fn begin(app: &mut App, way: Way) -> Effects {
     let problems = app.train.draft.problems().len();
     if problems > 0 {
-        let effects = super::edit::next_problem(app, true);
-        let first = app.train.draft.problems().first().map(|f| clean_line(&f.message, 200)).unwrap_or_default();
+        // to the first one, wherever the cursor is
+        let key = app.train.draft.problems().first().and_then(|found| found.key.clone());
+        let effects = match key {
+            Some(key) => {
+                app.train.show(&key);
+                app.train.pane = Pane::Keys;
+                Vec::new()
+            }
+            None => super::edit::next_problem(app, true),
+        };
+        let first = app.train.draft.problems().first().map(|f| problems_zh::message(app.lang(), f)).unwrap_or_default();
         let text = text::MEND_FIRST.fill(app.lang(), &[&problems, &first]);
         app.say(Level::Error, text);
         return effects;

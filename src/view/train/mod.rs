@@ -3,6 +3,8 @@
 
 mod form;
 mod side;
+#[cfg(test)]
+mod tests;
 mod yaml;
 
 use super::ui::Ui;
@@ -70,9 +72,9 @@ fn header(ui: &mut Ui, area: Rect) {
 }
 
 fn wide(ui: &mut Ui, area: Rect) {
-    let side_width = (area.width * 2 / 5).clamp(42, 76);
+    let side_width = (area.width * 7 / 20).clamp(42, 76);
     let [left, side] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(side_width)]).areas(area);
-    main(ui, left, 22);
+    main(ui, left, 18);
     let help = side::help_height(ui, side.width).clamp(8, side.height / 2);
     let command = if side.height >= 30 { side::command_height(ui, side.width).min(9) } else { 0 };
     let [help, estimate, command] =
@@ -85,7 +87,7 @@ fn wide(ui: &mut Ui, area: Rect) {
 }
 
 fn narrow(ui: &mut Ui, area: Rect) {
-    let help = side::help_height(ui, area.width).clamp(5, (area.height / 3).max(5));
+    let help = side::help_height(ui, area.width).clamp(5, (area.height * 3 / 7).max(5));
     let [top, help, summary] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(help), Constraint::Length(1)]).areas(area);
     main(ui, top, 16);

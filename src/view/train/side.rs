@@ -102,7 +102,10 @@ pub fn estimate(ui: &mut Ui, area: Rect) {
     let inner = ui.panel(area, ui.t(text::ESTIMATE), false).inner(Margin::new(1, 0));
     ui.click(area, Action::Run("train-estimate"));
     let train = &ui.app.train;
-    let figures = figures::all(&train.estimate, lang);
+    let mut figures = figures::all(&train.estimate, lang);
+    if figures.len() > inner.height.into() {
+        figures.retain(|figure| !figure.minor);
+    }
     if figures.is_empty() {
         let why = figures::why_none(&train.estimate, lang);
         ui.text(inner, &why, ui.theme.dim);

@@ -6,7 +6,7 @@ use crate::app::train::{Msg, yaml};
 use crate::text::train as text;
 use crate::view::ui::Ui;
 use crate::view::words;
-use lightbox_core::safe_text::clean_line;
+use lightbox_core::safe_text::{clean, clean_line};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -66,9 +66,15 @@ pub fn draw(ui: &mut Ui, area: Rect) {
     }
 }
 
-/// As it can be shown: a control code, which a pasted text may hold, takes no effect.
+/// As it can be shown: what could act on a terminal, which a text from elsewhere may hold, is a dot as wide as a letter.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c == '\t' { ' ' } else { c }).map(|c| if c.is_control() { '·' } else { c }).collect()
+    let letter = |c: char| match c {
+        '\t' => ' ',
+        _ if c.is_ascii_graphic() || c.is_alphanumeric() || c == ' ' => c,
+        _ if clean(c.encode_utf8(&mut [0; 4])).chars().count() > 1 => '·',
+        _ => c,
+    };
+    text.chars().map(letter).collect()
 }
 
 fn coloured(ui: &Ui, line: &str, bad: bool) -> Line<'static> {
