@@ -237,8 +237,11 @@ impl Files {
             bytes: 0,
         });
         // a folder is chosen from within: then it was seen what is in it
-        let this = (typed.is_empty() && self.want == Want::Folders)
-            .then(|| Entry { is_file: false, name: ".".into(), bytes: 0 });
+        let this = (typed.is_empty() && self.want == Want::Folders).then(|| Entry {
+            is_file: false,
+            name: ".".into(),
+            bytes: 0,
+        });
         this.into_iter().chain(up).chain(fits.into_iter().map(|i| shown[i].clone())).collect()
     }
 

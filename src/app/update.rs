@@ -152,6 +152,8 @@ fn task(app: &mut App, news: tasks::News) -> Effects {
         match state {
             tasks::State::Failed(why) => app.say(Level::Error, format!("{title}: {why}")),
             tasks::State::Cancelled => app.say(Level::Info, format!("{title}: {}", app.t(common::CANCELLED))),
+            // what the task itself has just said is the better news
+            tasks::State::Done if app.messages.is_fresh(app.now_ms) => {}
             tasks::State::Done => app.say(Level::Good, format!("{title}: {}", app.t(common::DONE))),
             _ => {}
         }

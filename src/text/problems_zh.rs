@@ -29,7 +29,9 @@ pub fn message(lang: Lang, found: &Found) -> String {
     if english.ends_with(" is not a key of a profile") {
         return format!("`{}` 不是配置的键", quoted(&english));
     }
-    if let Some((_, default)) = english.split_once("is not supported by Lightbox yet; remove it or set it to its default, ") {
+    if let Some((_, default)) =
+        english.split_once("is not supported by Lightbox yet; remove it or set it to its default, ")
+    {
         return format!("Lightbox 尚不支持 LLaMA-Factory 的键 `{}`；请删除，或设为默认值 {default}", quoted(&english));
     }
     if english.contains(" is set twice") {
@@ -47,20 +49,32 @@ const CONFLICTS: &[(&str, &str)] = &[
     ("`do_eval` needs data", "`do_eval` 需要评估数据：请设置 `eval_dataset` 或 `val_size`"),
     ("`eval_strategy` needs data", "`eval_strategy` 需要评估数据：请设置 `eval_dataset` 或 `val_size`"),
     ("`eval_on_start` needs", "`eval_on_start` 需要 `eval_dataset` 或 `val_size`"),
-    ("`val_size` and `eval_dataset` exclude", "`val_size` 与 `eval_dataset` 互斥：评估数据要么从训练数据划出，要么指定名称"),
+    (
+        "`val_size` and `eval_dataset` exclude",
+        "`val_size` 与 `eval_dataset` 互斥：评估数据要么从训练数据划出，要么指定名称",
+    ),
     ("`val_size` must be", "`val_size` 必须是小于 1 的比例，或大于 1 的整数"),
     ("`mask_history` and `train_on_prompt` exclude", "`mask_history` 与 `train_on_prompt` 互斥"),
     ("`packing: true` is not supported", "Lightbox 尚不支持 `packing: true`；请删除或设为 false"),
     ("`streaming: true` is not supported", "Lightbox 不支持 `streaming: true`；图片总是按需读取，请设为 false"),
     ("`image_min_pixels` must not", "`image_min_pixels` 不能大于 `image_max_pixels`"),
-    ("`ignore_pad_token_for_loss: false`", "`ignore_pad_token_for_loss: false` 会对填充计算损失，Lightbox 不支持；请删除"),
-    ("`stage: vision` trains", "`stage: vision` 训练全部权重且没有评估：请设置 `finetuning_type: full`，不要设置 `val_size` 或 `eval_dataset`"),
+    (
+        "`ignore_pad_token_for_loss: false`",
+        "`ignore_pad_token_for_loss: false` 会对填充计算损失，Lightbox 不支持；请删除",
+    ),
+    (
+        "`stage: vision` trains",
+        "`stage: vision` 训练全部权重且没有评估：请设置 `finetuning_type: full`，不要设置 `val_size` 或 `eval_dataset`",
+    ),
     ("`do_train` needs `model_name_or_path`", "`do_train` 需要 `model_name_or_path`"),
     ("`template: qwen2_vl` is missing", "缺少 `template: qwen2_vl`；否则 LLaMA-Factory 会使用不支持图片的模板"),
     ("`adapter_name_or_path` needs", "`adapter_name_or_path` 需要 `finetuning_type: lora`"),
     ("`lora_target` names no module", "`lora_target` 没有指定模块；`all` 表示所有线性层"),
     ("nothing is left to train", "没有可训练的部分：语言模型和视觉编码器均已冻结"),
-    ("`load_best_model_at_end` needs", "`load_best_model_at_end` 需要评估和检查点：请设置 `eval_strategy` 和 `save_strategy`"),
+    (
+        "`load_best_model_at_end` needs",
+        "`load_best_model_at_end` 需要评估和检查点：请设置 `eval_strategy` 和 `save_strategy`",
+    ),
     ("`max_steps: 0` would", "`max_steps: 0` 不会训练任何内容；请设为大于 0，或设为 -1 以使用 `num_train_epochs`"),
     ("`pure_bf16` and `bf16` exclude", "`bf16` 与 `pure_bf16` 互斥：混合精度，或全程 bfloat16"),
     ("`bf16` and `pure_bf16` exclude", "`bf16` 与 `pure_bf16` 互斥：混合精度，或全程 bfloat16"),

@@ -15,7 +15,7 @@ texts! {
     GROUP_OUTPUT = "Output", "输出";
     GROUP_GENERATION = "Generation", "生成";
     GROUP_MACHINE = "Machine", "机器";
-    GROUP_OTHER = "Other keys", "其他键";
+    GROUP_OTHER = "Others", "其他键";
 
     GROUPS = "Groups", "分组";
     KEY = "key", "键";
@@ -35,7 +35,7 @@ texts! {
     ALL_WELL = "no problems", "没有问题";
     CHECKING = "checking…", "检查中…";
 
-    HELP = "Key", "键";
+    CHECK = "Check", "检查";
     BOARD_LABEL = "LLaMA Board: {0}", "LLaMA Board：{0}";
     ALLOWED = "allowed", "可取值";
     DEFAULT = "default", "默认";
@@ -82,7 +82,7 @@ texts! {
     NOT_READ = "{0} cannot be read: {1}", "无法读取 {0}：{1}";
 
     YAML_TITLE = "{0} · YAML", "{0} · YAML";
-    YAML_LINE = "line {0}", "第 {0} 行";
+    YAML_LINE = "line {0}: ", "第 {0} 行：";
     COMMAND = "Command", "命令";
     SAVE_FIRST = "not saved yet: save it (ctrl-s), then this command does what the form says", "尚未保存：请先保存（ctrl-s），之后此命令与表单等价";
     COMPARE_TITLE = "Compared with the file", "与文件比较";

@@ -5,6 +5,7 @@ use super::{Pane, edit, estimate, figures, files, pane, preview, start};
 use crate::app::commands::Command;
 use crate::app::{App, Screen};
 use crate::text::T;
+use lightbox_core::profile::Kind;
 
 const HERE: Option<Screen> = Some(Screen::Train);
 
@@ -29,7 +30,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "train-edit",
         title: T("edit", "编辑"),
-        doc: T("Changes the value: types, chooses or toggles, as suits the key", "修改当前值：按键的类型输入、选择或切换"),
+        doc: T(
+            "Changes the value: types, chooses or toggles, as suits the key",
+            "修改当前值：按键的类型输入、选择或切换",
+        ),
         keys: &["enter"],
         screen: HERE,
         hint: 20,
@@ -43,7 +47,9 @@ pub static COMMANDS: &[Command] = &[
         keys: &["space"],
         screen: HERE,
         hint: 19,
-        enabled: |app| in_form(app) && edit::can_step(app),
+        enabled: |app| {
+            in_form(app) && app.train.key().is_some_and(|key| matches!(key.kind, Kind::Bool | Kind::Choice(_)))
+        },
         run: |app| edit::next(app, true),
     },
     Command {
@@ -136,7 +142,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "train-start",
         title: T("start", "开始训练"),
-        doc: T("Checks the profile, says what will happen, and starts the run", "检查配置、说明将发生什么，然后启动训练"),
+        doc: T(
+            "Checks the profile, says what will happen, and starts the run",
+            "检查配置、说明将发生什么，然后启动训练",
+        ),
         keys: &["s"],
         screen: HERE,
         hint: 16,
@@ -226,7 +235,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "train-copy-llama-factory",
         title: T("copy LLaMA-Factory's", "复制 LLaMA-Factory 命令"),
-        doc: T("Copies `llamafactory-cli train …` as LLaMA Board previews it", "复制与 LLaMA Board 预览相同的 `llamafactory-cli train …` 命令"),
+        doc: T(
+            "Copies `llamafactory-cli train …` as LLaMA Board previews it",
+            "复制与 LLaMA Board 预览相同的 `llamafactory-cli train …` 命令",
+        ),
         keys: &["Y"],
         screen: HERE,
         hint: 0,
@@ -276,7 +288,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "train-set-only",
         title: T("only what is set", "仅显示已设置"),
-        doc: T("Shows only keys that are set, from all groups; again shows all", "只显示所有分组中已设置的键；再按一次显示全部"),
+        doc: T(
+            "Shows only keys that are set, from all groups; again shows all",
+            "只显示所有分组中已设置的键；再按一次显示全部",
+        ),
         keys: &["f"],
         screen: HERE,
         hint: 6,
@@ -348,7 +363,10 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "train-dataset",
         title: T("look at the data", "查看数据"),
-        doc: T("Goes to the Data screen: samples with their pictures (LLaMA Board: preview dataset)", "转到数据界面查看样本与图片（LLaMA Board：预览数据集）"),
+        doc: T(
+            "Goes to the Data screen: samples with their pictures (LLaMA Board: preview dataset)",
+            "转到数据界面查看样本与图片（LLaMA Board：预览数据集）",
+        ),
         keys: &["d"],
         screen: HERE,
         hint: 0,

@@ -75,6 +75,13 @@ impl Draft {
                     message: problem.message,
                 };
                 self.problems = error.problems.into_iter().map(found).collect();
+                // the YAML reader tells of a control character without its line, and refuses the whole text for it
+                let control = self.text.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+                if let ([first], Some(at)) = (&mut self.problems[..], control)
+                    && first.key.is_none()
+                {
+                    first.line = Some(self.text[..at].matches('\n').count() + 1);
+                }
             }
         }
     }
@@ -232,6 +239,12 @@ mod tests {
         draft.set("lora_rank", "4").unwrap();
         assert!(draft.problems().is_empty());
         assert_eq!(draft.profile().unwrap().lora_rank, 4);
+    }
+
+    #[test]
+    fn a_control_character_is_found_in_its_line() {
+        let draft = Draft::new("seed: 1\nrun_name: \u{1b}[31m\n".into());
+        assert_eq!(draft.problems()[0].line, Some(2));
     }
 
     #[test]

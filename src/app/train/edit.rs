@@ -359,4 +359,3 @@ pub fn next_group(app: &mut App, forward: bool) -> Effects {
 pub fn can_step(app: &App) -> bool {
     app.train.key().is_some_and(|key| matches!(key.kind, Kind::Bool | Kind::Choice(_) | Kind::Integer | Kind::Number))
 }
-

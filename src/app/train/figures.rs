@@ -1,8 +1,8 @@
 //! The estimate in words: what the pane beside the form, the page and the last question before a start show.
 
 use super::estimate::State;
-use crate::app::{App, Effects};
 use crate::app::overlay::{Overlay, Page};
+use crate::app::{App, Effects};
 use crate::text::{Lang, T, train as text};
 use crate::view::words;
 use lightbox_core::estimate::{Estimate, Memory, Verdict};
@@ -85,9 +85,9 @@ pub fn all(state: &State, lang: Lang) -> Vec<Figure> {
     let Some(e) = &state.estimate else { return out };
     memory(&mut out, e, lang);
     steps(&mut out, e, lang);
-    tokens(&mut out, state, e, lang);
     time(&mut out, e, lang);
     disk(&mut out, e, lang);
+    tokens(&mut out, state, e, lang);
     for missing in state.missing() {
         out.push(Figure { tone: Tone::Warning, label: String::new(), value: clean_line(missing, 300), minor: false });
     }
@@ -128,7 +128,7 @@ fn memory(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
     // the verdict before what may be cut off
     let said = [words::size(memory.parts.total), verdict.to_owned(), uncertainty, of];
     let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
-    line(out, tone, text::TOTAL, lang, said.join(" · "));
+    line(out, tone, text::TOTAL, lang, said.join("  "));
     let whole = e.device.total_bytes.unwrap_or(memory.parts.total).max(1);
     for (label, bytes) in parts(&memory.parts) {
         let share = (bytes as f64 / whole as f64 * 1000.0).min(1000.0) as u16;
@@ -137,7 +137,7 @@ fn memory(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
     line(out, Tone::Dim, text::AT_CUTOFF, lang, words::size(memory.at_cutoff_bytes));
     if let (Some(trained), Some(all)) = (e.trained_numbers, e.model_numbers) {
         let share = trained as f64 / all.max(1) as f64 * 100.0;
-        line(out, Tone::Plain, text::PARAMETERS, lang, format!("{} / {} ({share:.2} %)", short(trained), short(all)));
+        line(out, Tone::Plain, text::PARAMETERS, lang, format!("{} ({share:.2} %)", short(trained)));
     }
 }
 
@@ -179,7 +179,7 @@ fn tokens(out: &mut Vec<Figure>, state: &State, e: &Estimate, lang: Lang) {
     let Some(t) = &e.tokens else { return };
     head(out, text::TOKENS, lang, short(t.total.max(0.0) as u64));
     let pictures = text::IN_PICTURES.fill(lang, &[&format!("{:.0}", t.mean_in_pictures)]);
-    line(out, Tone::Plain, text::A_SAMPLE, lang, format!("{:.0}  {pictures}", t.mean));
+    line(out, Tone::Plain, text::A_SAMPLE, lang, format!("{:.0} {pictures}", t.mean));
     line(out, Tone::Plain, text::LONGEST, lang, words::count(t.longest));
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     let tone = |share: f64, bad: Tone| if share > 0.0 { bad } else { Tone::Plain };

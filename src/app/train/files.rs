@@ -257,9 +257,7 @@ fn begin(app: &mut App, what: What) -> Effects {
         What::Run(dir) => vec![of(Effect::LoadRun(dir))],
         What::Empty => take(app, Loaded { path: None, name: String::new(), text: NEW.to_owned() }),
         What::Template(i) => match TEMPLATES.get(i) {
-            Some((name, text)) => {
-                take(app, Loaded { path: None, name: (*name).to_owned(), text: (*text).to_owned() })
-            }
+            Some((name, text)) => take(app, Loaded { path: None, name: (*name).to_owned(), text: (*text).to_owned() }),
             None => Vec::new(),
         },
     }

@@ -252,10 +252,13 @@ fn found(query: &str) -> Vec<Row> {
         fits(key.name.to_owned() + &label)
     };
     let told = |key: &Key| fits(format!("{} {} {}", key.name, key.doc(), keys_zh::doc(key.name).unwrap_or_default()));
-    let first = KEYS.iter().filter(|key| named(key));
+    let whole = words.join(" ");
+    let is = |key: &Key| key.name.replace('_', " ") == whole;
+    let exact = KEYS.iter().filter(|key| is(key));
+    let first = KEYS.iter().filter(|key| named(key) && !is(key));
     let then = KEYS.iter().filter(|key| !named(key) && told(key));
     let other = OtherKey::all().filter(|key| fits(key.name.to_owned())).map(|key| Row::Other(key.name.to_owned()));
-    first.chain(then).map(Row::Key).chain(other).collect()
+    exact.chain(first).chain(then).map(Row::Key).chain(other).collect()
 }
 
 #[cfg(test)]
@@ -270,6 +273,7 @@ mod tests {
     fn a_key_is_found_by_name_by_text_and_by_the_label_of_llama_board() {
         assert_eq!(names("learning_rate")[0], "learning_rate");
         assert_eq!(names("learning rate")[0], "learning_rate");
+        assert_eq!(names("dataset")[0], "dataset");
         assert_eq!(names("booster"), ["flash_attn"]);
         assert_eq!(names("计算类型"), ["bf16", "pure_bf16"]);
         assert!(names("学习率").contains(&"lr_scheduler_type".to_owned()));

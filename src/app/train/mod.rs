@@ -13,8 +13,8 @@ pub mod form;
 pub mod pane;
 pub mod preview;
 pub mod start;
-pub mod templates;
 mod step;
+pub mod templates;
 #[cfg(test)]
 mod tests;
 pub mod yaml;

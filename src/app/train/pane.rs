@@ -2,8 +2,8 @@
 //! follow each letter; all of it is one step of undo in the form.
 
 use super::{changed, files};
-use crate::app::{App, Effects};
 use crate::app::cursor::Move;
+use crate::app::{App, Effects};
 use crate::input::Key as Pressed;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui_textarea::{CursorMove, TextArea};
@@ -109,7 +109,10 @@ pub fn click(app: &mut App, x: u16, y: u16) -> Effects {
 
 pub fn paste(app: &mut App, pasted: &str) -> Effects {
     let Some(yaml) = app.train.yaml.as_mut() else { return Vec::new() };
-    if yaml.area.insert_str(pasted.replace("\r\n", "\n").replace('\r', "\n")) { typed_text(app) } else { Vec::new() }
+    // no editor takes control codes, and no YAML has them
+    let lines = pasted.replace("\r\n", "\n").replace('\r', "\n");
+    let text: String = lines.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    if yaml.area.insert_str(text) { typed_text(app) } else { Vec::new() }
 }
 
 /// The text in $EDITOR.
@@ -118,4 +121,3 @@ pub fn edit_outside(app: &mut App) -> Effects {
     let text = app.train.draft.text().to_owned();
     vec![super::effect(super::Effect::Files(files::Effect::WriteDraft(text)))]
 }
-

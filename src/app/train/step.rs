@@ -21,7 +21,9 @@ fn rule(key: &str) -> Step {
         "lora_dropout" | "val_size" | "temperature" | "top_p" | "repetition_penalty" => Step::By(0.05),
         "adam_beta1" | "warmup_ratio" | "weight_decay" => Step::By(0.01),
         "adam_beta2" => Step::By(0.001),
-        "num_train_epochs" | "seed" | "data_seed" | "save_total_limit" | "max_restarts" | "num_threads" => Step::By(1.0),
+        "num_train_epochs" | "seed" | "data_seed" | "save_total_limit" | "max_restarts" | "num_threads" => {
+            Step::By(1.0)
+        }
         "dataloader_num_workers" | "max_nonfinite_steps" | "preprocessing_num_workers" => Step::By(1.0),
         "top_k" => Step::By(10.0),
         _ => Step::Series,
@@ -49,7 +51,13 @@ pub fn stepped(key: &Key, now: &Value, up: bool) -> Option<String> {
         (None, Step::By(step)) if !now.is_null() => now.as_f64()? + if up { step } else { -step },
         (None, _) if up => first(key.name),
         (None, _) => return None,
-        (Some(x), Step::Double) => if up { x * 2.0 } else { (x / 2.0).floor() },
+        (Some(x), Step::Double) => {
+            if up {
+                x * 2.0
+            } else {
+                (x / 2.0).floor()
+            }
+        }
         (Some(x), Step::By(step)) => x + if up { step } else { -step },
         (Some(x), Step::Series) => series(x, up),
     };
@@ -68,7 +76,11 @@ fn series(x: f64, up: bool) -> f64 {
     let exponent = x.log10().floor();
     let all = [-1.0, 0.0, 1.0].into_iter().flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powf(exponent + e)));
     let near = 1e-6 * x;
-    let next = if up { all.filter(|y| *y > x + near).fold(f64::INFINITY, f64::min) } else { all.filter(|y| *y < x - near).fold(0.0, f64::max) };
+    let next = if up {
+        all.filter(|y| *y > x + near).fold(f64::INFINITY, f64::min)
+    } else {
+        all.filter(|y| *y < x - near).fold(0.0, f64::max)
+    };
     if next.is_finite() && next > 0.0 { next } else { x }
 }
 

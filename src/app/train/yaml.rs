@@ -108,8 +108,7 @@ fn checked(text: String, key: &str, wanted: Option<&Value>) -> Result<String, Re
 fn place(all: &[Entry], key: &str, end: usize) -> usize {
     let order = |name: &str| KEYS.iter().position(|key| key.name == name);
     let (Some(mine), Some(group)) = (order(key), Key::find(key).map(|key| key.group)) else { return end };
-    let of_group =
-        || all.iter().filter_map(|e| Some((order(&e.key)?, e))).filter(|(at, _)| KEYS[*at].group == group);
+    let of_group = || all.iter().filter_map(|e| Some((order(&e.key)?, e))).filter(|(at, _)| KEYS[*at].group == group);
     let before = of_group().filter(|(at, _)| *at < mine).map(|(_, entry)| entry.lines.end).max();
     let after = || of_group().filter(|(at, _)| *at > mine).map(|(_, entry)| entry.lines.start).min();
     before.or_else(after).unwrap_or(end)
@@ -224,7 +223,10 @@ mod tests {
         assert_eq!(set("seed: [1\n", "dataset", "a"), Err(Refusal::NotYaml));
         assert_eq!(set("- a\n", "dataset", "a"), Err(Refusal::NotYaml));
         assert_eq!(set("seed: 1\n", "dataset", "a: b"), Err(Refusal::NotYaml));
-        assert_eq!(set("default_system: |\n  a\n\n  b\nseed: 1\n", "default_system", "x").unwrap(), "default_system: x\nseed: 1\n");
+        assert_eq!(
+            set("default_system: |\n  a\n\n  b\nseed: 1\n", "default_system", "x").unwrap(),
+            "default_system: x\nseed: 1\n"
+        );
     }
 
     #[test]

@@ -123,7 +123,8 @@ fn fate(profile: &Profile, lang: Lang) -> Result<Fate, String> {
     if profile.resume_from_checkpoint.is_some() {
         return Ok(Fate::New);
     }
-    let newest = all.iter().filter(|checkpoint| checkpoint.check_quick().is_ok()).map(|checkpoint| checkpoint.step).max();
+    let newest =
+        all.iter().filter(|checkpoint| checkpoint.check_quick().is_ok()).map(|checkpoint| checkpoint.step).max();
     Ok(match newest {
         Some(step) => Fate::GoesOn(step),
         None if finished => Fate::Finished,

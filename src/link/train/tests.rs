@@ -24,7 +24,10 @@ fn a_file_is_written_whole_and_never_over_what_is_not_known() {
     assert!(matches!(save("seed: 2\n", Known::Nothing), OfFiles::Saved(Err(Failure::Exists(_)))));
     assert!(matches!(save("seed: 2\n", Known::This("seed: 1\n".into())), OfFiles::Saved(Ok(_))));
     fs::write(&path, "seed: 9\n").unwrap();
-    assert!(matches!(save("seed: 3\n", Known::This("seed: 2\n".into())), OfFiles::Saved(Err(Failure::ChangedOnDisk(_)))));
+    assert!(matches!(
+        save("seed: 3\n", Known::This("seed: 2\n".into())),
+        OfFiles::Saved(Err(Failure::ChangedOnDisk(_)))
+    ));
     assert_eq!(fs::read_to_string(&path).unwrap(), "seed: 9\n");
     assert!(matches!(answer(Effect::Look(path.clone())), OfFiles::Looked(_, Some(text)) if text == "seed: 9\n"));
     assert!(matches!(save("seed: 3\n", Known::Anything), OfFiles::Saved(Ok(_))));
@@ -81,7 +84,11 @@ fn what_would_end_a_run_at_once_is_told_before_it_with_its_key() {
     assert_eq!(keys(&good.replace("/d\n", "/nowhere\n")), ["dataset_dir"]);
     assert_eq!(keys(&format!("{good}do_train: false\n")), ["do_train"]);
     assert_eq!(keys(&format!("{good}resume_from_checkpoint: /nowhere\n")), ["resume_from_checkpoint"]);
-    assert_eq!(keys(&good.replace("template: qwen2_vl\n", "")), ["template"], "it is checked as what it is: a training");
+    assert_eq!(
+        keys(&good.replace("template: qwen2_vl\n", "")),
+        ["template"],
+        "it is checked as what it is: a training"
+    );
     fs::write(dir.path().join("out"), "a file").unwrap();
     assert_eq!(keys(&good), ["output_dir"]);
 }

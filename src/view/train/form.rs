@@ -72,7 +72,7 @@ pub fn keys(ui: &mut Ui, area: Rect, focused: bool) {
     }
     let note = text::ROW_OF.fill(lang, &[&(train.keys.at + 1), &rows.len()]);
     ui.panel_note(area, &note);
-    let name_width = rows.iter().map(|row| words::width(row.name())).max().unwrap_or(0).min(28);
+    let name_width = rows.iter().map(|row| words::width(row.name())).max().unwrap_or(0).min(30);
     let mut field = None;
     ui.list(inner, train::KEYS, &train.keys, focused, KEYS, |ui, i| {
         let row = &rows[i];
@@ -114,9 +114,7 @@ fn row_line(ui: &Ui, row: &Row, name_width: usize, width: usize) -> Line<'static
     let (value, style, after) = match row {
         Row::Key(key) => value(ui, key, &from),
         Row::Other(name) => {
-            let set = train.draft.entry(name).map(|entry| {
-                crate::app::train::draft::written(entry, train.draft.text())
-            });
+            let set = train.draft.entry(name).map(|entry| crate::app::train::draft::written(entry, train.draft.text()));
             (set.unwrap_or_default(), ui.theme.dim, form::about_other(lang, name))
         }
     };
@@ -145,7 +143,8 @@ fn value(ui: &Ui, key: &Key, from: &From) -> (String, Style, String) {
         (serde_yaml::Value::Bool(true), Kind::Bool) => format!("[x] {shown}"),
         (serde_yaml::Value::Bool(false), Kind::Bool) => format!("[ ] {shown}"),
         (serde_yaml::Value::Null, _) => "–".to_owned(),
-        (_, Kind::Choice(_) | Kind::Device) => format!("‹ {shown} ›"),
+        // without the quotes that YAML wants around `no`
+        (value, Kind::Choice(_) | Kind::Device) => format!("‹ {} ›", value.as_str().unwrap_or(&shown)),
         _ => shown,
     };
     let is_default = value == key.default();

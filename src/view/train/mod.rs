@@ -67,12 +67,15 @@ fn header(ui: &mut Ui, area: Rect) {
         x += w + 3;
     }
     if problems > 0 {
-        ui.click(Rect { x: left.right(), width: area.right() - left.right(), ..area }, Action::Run("train-next-problem"));
+        ui.click(
+            Rect { x: left.right(), width: area.right() - left.right(), ..area },
+            Action::Run("train-next-problem"),
+        );
     }
 }
 
 fn wide(ui: &mut Ui, area: Rect) {
-    let side_width = (area.width * 7 / 20).clamp(42, 76);
+    let side_width = (area.width * 7 / 18).clamp(42, 72);
     let [left, side] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(side_width)]).areas(area);
     main(ui, left, 18);
     let help = side::help_height(ui, side.width).clamp(8, side.height / 2);
@@ -94,7 +97,8 @@ fn narrow(ui: &mut Ui, area: Rect) {
     side::help(ui, help);
     let lang = ui.app.lang();
     let mut line = figures::summary(&ui.app.train.estimate, lang);
-    let mut style = if figures::warning(&ui.app.train.estimate, lang).is_empty() { ui.theme.dim } else { ui.theme.warning };
+    let mut style =
+        if figures::warning(&ui.app.train.estimate, lang).is_empty() { ui.theme.dim } else { ui.theme.warning };
     if line.is_empty() {
         (line, style) = (figures::why_none(&ui.app.train.estimate, lang), ui.theme.dim);
     }

@@ -18,8 +18,8 @@ pub fn help_height(ui: &Ui, width: u16) -> u16 {
 }
 
 pub fn help(ui: &mut Ui, area: Rect) {
-    let row = ui.app.train.row();
-    let title = row.map_or_else(|| ui.t(text::HELP).to_owned(), |row| clean_line(row.name(), 60));
+    let row = ui.app.train.row().filter(|_| ui.app.train.yaml.is_none());
+    let title = row.map_or_else(|| ui.t(text::CHECK).to_owned(), |row| clean_line(row.name(), 60));
     let inner = ui.panel(area, &title, false).inner(Margin::new(1, 0));
     let lines = about(ui, inner.width.into());
     ui.lines(inner, lines);
@@ -36,7 +36,7 @@ fn about(ui: &Ui, width: usize) -> Vec<Line<'static>> {
     };
     if train.yaml.is_some() {
         for found in train.draft.problems() {
-            let line = found.line.map(|line| text::YAML_LINE.fill(lang, &[&line]) + ": ").unwrap_or_default();
+            let line = found.line.map(|line| text::YAML_LINE.fill(lang, &[&line])).unwrap_or_default();
             add(&(line + &problems_zh::message(lang, found)), ui.theme.error);
         }
         if train.draft.problems().is_empty() {
@@ -148,7 +148,10 @@ fn figure(ui: &mut Ui, area: Rect, figure: &Figure) -> u16 {
     }
     let (label_style, indent) = if figure.tone == Tone::Head { (ui.theme.accent, 0) } else { (ui.theme.dim, 2) };
     let label = words::pad(&format!("{}{}", " ".repeat(indent), figure.label), LABEL);
-    ui.line(area, Line::from(vec![Span::styled(label, label_style), Span::raw(" "), Span::styled(figure.value.clone(), style)]));
+    ui.line(
+        area,
+        Line::from(vec![Span::styled(label, label_style), Span::raw(" "), Span::styled(figure.value.clone(), style)]),
+    );
     if let Tone::Bar(share) = figure.tone {
         let x = area.x + LABEL as u16 + 11;
         if x + 4 < area.right() {
@@ -164,6 +167,10 @@ pub fn command_height(ui: &Ui, width: u16) -> u16 {
 }
 
 fn wrapped(ui: &Ui, width: usize) -> Vec<String> {
+    // without a file the command would have to name every key, and no file to name them for
+    if ui.app.train.file.is_none() {
+        return words::wrap(ui.t(text::SAVE_FIRST), width);
+    }
     words::wrap(&clean_line(&preview::lightbox(&ui.app.train, &ui.app.here), 2_000), width)
 }
 

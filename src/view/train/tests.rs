@@ -130,7 +130,8 @@ fn a_value_that_is_being_typed_wrongly() {
     app.train.show("num_train_epochs");
     edit::type_in(&mut app);
     for c in "x2".chars() {
-        let event = crossterm::event::KeyEvent::new(crossterm::event::KeyCode::Char(c), crossterm::event::KeyModifiers::NONE);
+        let event =
+            crossterm::event::KeyEvent::new(crossterm::event::KeyCode::Char(c), crossterm::event::KeyModifiers::NONE);
         update(&mut app, Action::Key(event));
     }
     snapshots("train-typing", &mut app);
@@ -141,7 +142,8 @@ fn a_search() {
     let mut app = medtrinity();
     update(&mut app, Action::Run("train-search"));
     for c in "warm".chars() {
-        let event = crossterm::event::KeyEvent::new(crossterm::event::KeyCode::Char(c), crossterm::event::KeyModifiers::NONE);
+        let event =
+            crossterm::event::KeyEvent::new(crossterm::event::KeyCode::Char(c), crossterm::event::KeyModifiers::NONE);
         update(&mut app, Action::Key(event));
     }
     snapshots("train-search", &mut app);
@@ -166,9 +168,11 @@ fn what_differs_from_the_file_and_the_estimate_on_pages() {
     update(&mut app, Action::Run("train-compare"));
     snapshots("train-compare", &mut app);
     app.overlays.clear();
+    app.settings.language = None;
     update(&mut app, Action::Run("train-estimate"));
     snapshots("train-estimate", &mut app);
     app.overlays.clear();
+    app.settings.language = None;
     update(&mut app, Action::Run("train-preview"));
     snapshots("train-preview", &mut app);
 }

@@ -121,7 +121,10 @@ impl Machine {
         let seen = Monitor::new(system::nearest(&there)).look();
         Self {
             memory_total: seen.memory_total_bytes,
-            memory_free: seen.memory_total_bytes.zip(seen.memory_used_bytes).map(|(all, used)| all.saturating_sub(used)),
+            memory_free: seen
+                .memory_total_bytes
+                .zip(seen.memory_used_bytes)
+                .map(|(all, used)| all.saturating_sub(used)),
             disk_free: seen.disk_free_bytes,
             gpus: seen.gpus,
         }
@@ -137,7 +140,9 @@ impl ModelFacts {
         let saved_adapter = saved.map(|adapter| {
             let file = Path::new(adapter).join("adapter_model.safetensors");
             // PEFT and the engine save adapters in fp32.
-            model::tensor_bytes(&file).map(|bytes| bytes / 4).with_context(|| format!("{}: cannot be read", file.display()))
+            model::tensor_bytes(&file)
+                .map(|bytes| bytes / 4)
+                .with_context(|| format!("{}: cannot be read", file.display()))
         });
         Ok(Self {
             file_bytes: model::weight_bytes(&folder),
@@ -196,7 +201,8 @@ impl DataFacts {
 fn spread(n: usize, count: usize) -> Vec<usize> {
     let count = count.min(n);
     let bits = count.next_power_of_two().trailing_zeros();
-    let reversed = (0..count.next_power_of_two()).map(|i| if bits == 0 { 0 } else { i.reverse_bits() >> (usize::BITS - bits) });
+    let reversed =
+        (0..count.next_power_of_two()).map(|i| if bits == 0 { 0 } else { i.reverse_bits() >> (usize::BITS - bits) });
     reversed.filter(|i| *i < count).map(|i| (i as u128 * n as u128 / count as u128) as usize).collect()
 }
 

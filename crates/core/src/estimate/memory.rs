@@ -84,7 +84,14 @@ fn parts(p: &Profile) -> Vec<Part> {
 }
 
 impl Memory {
-    pub fn of(p: &Profile, shape: &ModelShape, saved_adapter: Option<u64>, gpu: bool, batch: Batch, host: Host) -> Self {
+    pub fn of(
+        p: &Profile,
+        shape: &ModelShape,
+        saved_adapter: Option<u64>,
+        gpu: bool,
+        batch: Batch,
+        host: Host,
+    ) -> Self {
         let e = element(p, shape, gpu);
         let full = p.finetuning_type == FinetuningType::Full;
         let trained = trained_numbers(p, shape, saved_adapter);
@@ -139,12 +146,16 @@ impl Needs {
         // ---- a language layer: two norms in fp32; q, k, v, their product and its logarithms; gate, silu, up
         let inputs = Inputs { p, e, targets: &targets };
         let mut language = 2 * 4 * c + e * (q + 2 * kv) + e * q + 4 * shape.heads + 3 * e * f;
-        language += inputs.bytes("language_model.layers.0.", trains(Part::Language), &[
-            (&["q_proj", "k_proj", "v_proj"], c, false),
-            (&["o_proj"], q, true),
-            (&["gate_proj", "up_proj"], c, false),
-            (&["down_proj"], f, false),
-        ]);
+        language += inputs.bytes(
+            "language_model.layers.0.",
+            trains(Part::Language),
+            &[
+                (&["q_proj", "k_proj", "v_proj"], c, false),
+                (&["o_proj"], q, true),
+                (&["gate_proj", "up_proj"], c, false),
+                (&["down_proj"], f, false),
+            ],
+        );
         let on_mlp = targets.iter().any(|l| l.path.contains("gate_proj") || l.path.contains("up_proj"));
         let language_passing = if on_mlp { (12 + 2 * e) * f } else { 3 * e * f };
 
@@ -153,12 +164,11 @@ impl Needs {
         let mut vision = 0;
         if vision_trained {
             vision = 2 * e * d + 4 * e * d + 2 * e * mlp;
-            vision += inputs.bytes("visual.blocks.0.", trains(Part::Vision), &[
-                (&["qkv"], d, false),
-                (&["proj"], d, true),
-                (&["fc1"], d, false),
-                (&["fc2"], mlp, false),
-            ]);
+            vision += inputs.bytes(
+                "visual.blocks.0.",
+                trains(Part::Vision),
+                &[(&["qkv"], d, false), (&["proj"], d, true), (&["fc1"], d, false), (&["fc2"], mlp, false)],
+            );
         }
         let projector_trained = trains(Part::Projector) || targets.iter().any(|l| l.part == Part::Projector);
         let cast = |part| if trains(part) && e < 4 && !p.pure_bf16 { e } else { 0 };
@@ -173,7 +183,10 @@ impl Needs {
             casts: [
                 blocks(Part::Language, shape.layers).max(blocks(Part::Vision, shape.vision.depth)),
                 cast(Part::Language) * shape.vocab * c,
-                blocks(Part::Language, 1) + blocks(Part::Vision, 1) + blocks(Part::Projector, 1) + blocks(Part::Head, 1),
+                blocks(Part::Language, 1)
+                    + blocks(Part::Vision, 1)
+                    + blocks(Part::Projector, 1)
+                    + blocks(Part::Head, 1),
             ],
         }
         .with_wide(wide)

@@ -442,6 +442,11 @@ fn time(p: &Profile, facts: &Facts, device: &Place, tokens: &Tokens, steps: &Ste
         tokens_per_second: rate,
         seconds_per_update: tokens.total / rate / steps.total.max(1) as f64,
         runs: nearest.iter().map(|(pace, _)| pace.run.clone()).collect(),
-        differ: nearest.iter().flat_map(|(_, differ)| differ.clone()).collect::<std::collections::BTreeSet<_>>().into_iter().collect(),
+        differ: nearest
+            .iter()
+            .flat_map(|(_, differ)| differ.clone())
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect(),
     })
 }

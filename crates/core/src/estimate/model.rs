@@ -94,7 +94,8 @@ impl ModelShape {
         let or = |value: &Value, default| value.as_u64().filter(|n| *n > 0 && *n < 1 << 16).unwrap_or(default);
         let channels = or(&vision["in_channels"], or(&vision["in_chans"], 3));
         let (patch, merge) = (or(&vision["patch_size"], 14), or(&vision["spatial_merge_size"], 2));
-        let dtype = ["dtype", "torch_dtype"].into_iter().find_map(|key| root[key].as_str().or_else(|| text(key).as_str()));
+        let dtype =
+            ["dtype", "torch_dtype"].into_iter().find_map(|key| root[key].as_str().or_else(|| text(key).as_str()));
         Ok(Self {
             hidden: number(text("hidden_size"), "hidden_size")?,
             intermediate: number(text("intermediate_size"), "intermediate_size")?,
@@ -126,9 +127,11 @@ impl ModelShape {
         let (q, kv) = self.attention_widths();
         let (wide, mlp) = (d * self.vision.merged, d * self.vision.mlp_ratio);
         let mut all = Vec::new();
-        let mut add = |path: String, part, inputs, outputs, bias| all.push(Linear { path, part, inputs, outputs, bias });
+        let mut add =
+            |path: String, part, inputs, outputs, bias| all.push(Linear { path, part, inputs, outputs, bias });
         for i in 0..self.vision.depth {
-            for (name, inputs, outputs) in [("attn.qkv", d, 3 * d), ("attn.proj", d, d), ("mlp.fc1", d, mlp), ("mlp.fc2", mlp, d)]
+            for (name, inputs, outputs) in
+                [("attn.qkv", d, 3 * d), ("attn.proj", d, d), ("mlp.fc1", d, mlp), ("mlp.fc2", mlp, d)]
             {
                 add(format!("model.visual.blocks.{i}.{name}"), Part::Vision, inputs, outputs, true);
             }
@@ -267,9 +270,11 @@ pub mod tests {
 
     #[test]
     fn a_file_of_another_model_or_without_sizes_is_an_error_by_name() {
-        for (from, to, word) in
-            [("qwen2_vl", "llama", "model_type"), ("\"hidden_size\":1536,\"inter", "\"inter", "hidden_size"), ("1280", "-4", "embed_dim")]
-        {
+        for (from, to, word) in [
+            ("qwen2_vl", "llama", "model_type"),
+            ("\"hidden_size\":1536,\"inter", "\"inter", "hidden_size"),
+            ("1280", "-4", "embed_dim"),
+        ] {
             let json = serde_json::from_str(&TWO_B.replace(from, to)).unwrap();
             let error = format!("{:#}", ModelShape::from_json(&json).unwrap_err());
             assert!(error.contains(word), "{error}");

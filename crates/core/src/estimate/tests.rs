@@ -205,7 +205,8 @@ fn checkpoints_on_disk_are_those_that_the_limit_leaves() {
 #[test]
 fn the_embedded_demo_is_read_and_without_a_model_only_steps_are_known() {
     let temp = tempfile::tempdir().unwrap();
-    let line = r#"{"messages":[{"role":"user","content":"What is it?"},{"role":"assistant","content":"a red circle"}]}"#;
+    let line =
+        r#"{"messages":[{"role":"user","content":"What is it?"},{"role":"assistant","content":"a red circle"}]}"#;
     let data = temp.path().join("talk.jsonl");
     std::fs::write(&data, format!("{line}\n{line}\n{{\"messages\":[]}}\n")).unwrap();
     let mut p = Profile {

@@ -93,7 +93,8 @@ fn processes(nvml: &Nvml, device: &Device) -> Vec<GpuProcess> {
         };
         let entry = found.entry(process.pid);
         let known = matches!(entry, std::collections::btree_map::Entry::Occupied(_));
-        let process = entry.or_insert_with(|| GpuProcess { pid: process.pid, name: name(nvml, process.pid), mem_bytes, kind });
+        let process =
+            entry.or_insert_with(|| GpuProcess { pid: process.pid, name: name(nvml, process.pid), mem_bytes, kind });
         if known {
             process.kind = GpuProcessKind::Both;
             process.mem_bytes = process.mem_bytes.max(mem_bytes);

@@ -153,8 +153,11 @@ mod tests {
         let file = temp.path().join("gpus.json");
         let gpus = Gpus::File(file.clone());
         assert!(gpus.look().is_empty());
-        std::fs::write(&file, r#"[{"name":"NVIDIA H100","util_percent":97},{"index":1,"processes":[{"pid":7,"kind":"both"}]}]"#)
-            .unwrap();
+        std::fs::write(
+            &file,
+            r#"[{"name":"NVIDIA H100","util_percent":97},{"index":1,"processes":[{"pid":7,"kind":"both"}]}]"#,
+        )
+        .unwrap();
         let seen = gpus.look();
         assert_eq!((seen[0].name.as_str(), seen[0].util_percent), ("NVIDIA H100", Some(97)));
         assert_eq!((seen[1].index, seen[1].processes[0].pid, seen[1].processes[0].mem_bytes), (1, 7, None));
