@@ -122,6 +122,7 @@ texts! {
 
     ESTIMATE = "Estimate", "估算";
     ESTIMATING = "reading model and data…", "正在读取模型和数据…";
+    ESTIMATE_LATER = "Here will be what the run needs: memory, steps, time, disk. First the problems have to be put right (n).", "这里会显示训练所需的显存、步数、时间与磁盘。请先处理问题（n）。";
     NO_ESTIMATE = "Set model_name_or_path and dataset, and here will be what the run needs.", "设置 model_name_or_path 和 dataset 后，这里会显示训练所需的资源。";
     OUTDATED = "of the last profile without problems", "基于最近一个没有问题的配置";
     MEMORY = "Memory", "内存/显存";

@@ -1,5 +1,6 @@
 //! The estimate in words: what the pane beside the form, the page and the last question before a start show.
 
+use super::Train;
 use super::estimate::State;
 use crate::app::overlay::{Overlay, Page};
 use crate::app::{App, Effects};
@@ -225,7 +226,11 @@ fn disk(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
 }
 
 /// Why there is nothing to show.
-pub fn why_none(state: &State, lang: Lang) -> String {
+pub fn why_none(train: &Train, lang: Lang) -> String {
+    let state = &train.estimate;
+    if train.draft.profile().is_none() {
+        return text::ESTIMATE_LATER.get(lang).to_owned();
+    }
     match (state.error(), state.reading) {
         (_, true) => text::ESTIMATING.get(lang).to_owned(),
         (Some(why), false) => clean_line(why, 400),
@@ -243,7 +248,7 @@ pub fn page(app: &mut App) -> Effects {
         _ => format!("  {}{}", words::pad(&f.label, 28), f.value),
     };
     let text = match figures.is_empty() {
-        true => why_none(&app.train.estimate, lang),
+        true => why_none(&app.train, lang),
         false => figures.iter().map(row).collect::<Vec<_>>().join("\n").trim_start().to_owned(),
     };
     app.open(Overlay::Page(Page { title: app.t(text::ESTIMATE).to_owned(), text, top: 0 }))

@@ -45,8 +45,11 @@ pub enum Fate {
     New,
     /// There was a run without checkpoints: it begins again.
     Again,
-    /// From the checkpoint after so many updates.
-    GoesOn(u64),
+    /// From the checkpoint after so many updates; the run had reached its end.
+    GoesOn {
+        step: u64,
+        ended: bool,
+    },
     /// `overwrite_output_dir`: so many checkpoints are deleted.
     Overwrites(usize),
     /// A finished run without checkpoints: only over it, or elsewhere.
@@ -163,11 +166,11 @@ fn ask(app: &mut App, way: Way, plan: &Plan) -> Effects {
     let fate = match &plan.fate {
         Fate::New => text::FATE_NEW.fill(lang, &[&dir]),
         Fate::Again => text::FATE_AGAIN.fill(lang, &[&dir]),
-        Fate::GoesOn(step) => text::FATE_GOES_ON.fill(lang, &[&dir, step]),
+        Fate::GoesOn { step, .. } => text::FATE_GOES_ON.fill(lang, &[&dir, step]),
         Fate::Overwrites(n) => text::FATE_OVERWRITES.fill(lang, &[&dir, n]),
         Fate::Finished => text::FATE_FINISHED.fill(lang, &[&dir]),
     };
-    if matches!(plan.fate, Fate::GoesOn(_) | Fate::Finished) {
+    if matches!(plan.fate, Fate::GoesOn { .. } | Fate::Finished) {
         return ask_which(app, way, plan, &fate);
     }
     let mut sentences = vec![fate];
@@ -188,16 +191,18 @@ fn ask(app: &mut App, way: Way, plan: &Plan) -> Effects {
 fn ask_which(app: &mut App, way: Way, plan: &Plan, fate: &str) -> Effects {
     let lang = app.lang();
     let mut items = Vec::new();
-    if let Fate::GoesOn(step) = plan.fate {
-        let label = text::GO_ON.fill(lang, &[&step]);
-        items.push(Item { label, detail: fate.to_owned(), action: act(Msg::Go(way, false)) });
-    }
     let free = super::edit::shortened(&app.here, &plan.free);
     items.push(Item {
         label: text::ELSEWHERE.fill(lang, &[&clean_line(&free, 60)]),
         detail: app.t(text::ELSEWHERE_DETAIL).to_owned(),
         action: act(Msg::Elsewhere(way, free)),
     });
+    if let Fate::GoesOn { step, ended } = plan.fate {
+        let label = text::GO_ON.fill(lang, &[&step]);
+        // first what is most likely wanted: a run that has ended rarely is
+        let at = if ended { items.len() } else { 0 };
+        items.insert(at, Item { label, detail: fate.to_owned(), action: act(Msg::Go(way, false)) });
+    }
     items.push(Item {
         label: app.t(text::FRESH).to_owned(),
         detail: app.t(text::FRESH_DETAIL).to_owned(),

@@ -296,13 +296,16 @@ fn a_new_run_is_started_after_one_question() {
 #[test]
 fn a_folder_with_a_run_offers_to_go_on_elsewhere_or_afresh() {
     let mut app = with_file(SMALL);
-    act(&mut app, action(plan(Fate::GoesOn(100))));
+    act(&mut app, action(plan(Fate::GoesOn { step: 100, ended: false })));
     let effects = press(&mut app, "enter");
     assert!(matches!(&effects[..], [Wanted::Train(Effect::Start(start::Effect::Go(request)))] if !request.fresh));
-    act(&mut app, action(plan(Fate::GoesOn(100))));
+    act(&mut app, action(plan(Fate::GoesOn { step: 100, ended: false })));
     let effects = press(&mut app, "down enter");
     assert!(app.train.draft.text().contains("output_dir: out-2\n"));
     assert!(effects.iter().any(|e| matches!(e, Wanted::Train(Effect::Start(start::Effect::Check(_))))));
+    act(&mut app, action(plan(Fate::GoesOn { step: 100, ended: true })));
+    let Some(Overlay::Choose(list)) = app.overlays.pop() else { panic!() };
+    assert!(list.items[0].label.contains("out-2"), "a run that has ended is rarely to go on");
     act(&mut app, action(plan(Fate::Finished)));
     press(&mut app, "down enter");
     assert!(matches!(app.overlays.last(), Some(Overlay::Confirm(question)) if question.danger));

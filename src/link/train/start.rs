@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use lightbox_core::data::dataset_info::DatasetInfo;
 use lightbox_core::profile::{Origin, Profile};
 use lightbox_core::runs::queue::{self, Home};
+use lightbox_core::runs::state::Status;
 use lightbox_core::runs::view::RunView;
 use lightbox_core::runs::{RunDir, checkpoints};
 use std::path::{Path, PathBuf};
@@ -112,7 +113,8 @@ fn fate(profile: &Profile, lang: Lang) -> Result<Fate, String> {
             false => Ok(Fate::New),
         };
     };
-    if RunView::open_lenient(&run).is_alive() {
+    let view = RunView::open_lenient(&run);
+    if view.is_alive() {
         return Err(text::IS_RUNNING.fill(lang, &[&run.path().display()]));
     }
     let all = checkpoints::list(&run).map_err(|e| e.to_string())?;
@@ -126,7 +128,7 @@ fn fate(profile: &Profile, lang: Lang) -> Result<Fate, String> {
     let newest =
         all.iter().filter(|checkpoint| checkpoint.check_quick().is_ok()).map(|checkpoint| checkpoint.step).max();
     Ok(match newest {
-        Some(step) => Fate::GoesOn(step),
+        Some(step) => Fate::GoesOn { step, ended: view.state == Status::Finished },
         None if finished => Fate::Finished,
         None if run.join(RunDir::PROFILE).exists() => Fate::Again,
         None => Fate::New,

@@ -100,7 +100,7 @@ fn narrow(ui: &mut Ui, area: Rect) {
     let mut style =
         if figures::warning(&ui.app.train.estimate, lang).is_empty() { ui.theme.dim } else { ui.theme.warning };
     if line.is_empty() {
-        (line, style) = (figures::why_none(&ui.app.train.estimate, lang), ui.theme.dim);
+        (line, style) = (figures::why_none(&ui.app.train, lang), ui.theme.dim);
     }
     let shown = words::cut(&line, usize::from(summary.width.saturating_sub(2)));
     ui.line(summary, Line::from(vec![Span::raw(" "), Span::styled(shown, style)]));

@@ -107,7 +107,7 @@ pub fn estimate(ui: &mut Ui, area: Rect) {
         figures.retain(|figure| !figure.minor);
     }
     if figures.is_empty() {
-        let why = figures::why_none(&train.estimate, lang);
+        let why = figures::why_none(train, lang);
         ui.text(inner, &why, ui.theme.dim);
         return;
     }
