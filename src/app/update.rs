@@ -20,7 +20,8 @@ pub fn update(app: &mut App, action: Action) -> Effects {
         Action::Focus(focused) => {
             app.dirty = false;
             app.focused = focused;
-            Vec::new()
+            // whoever comes back may have changed the profile in another window
+            if focused && app.screen == Screen::Train { train::files::look(app) } else { Vec::new() }
         }
         Action::Tick => tick(app),
         Action::Run(name) => commands::find(name).map_or_else(Vec::new, |command| (command.run)(app)),

@@ -82,6 +82,7 @@ texts! {
     NOT_READ = "{0} cannot be read: {1}", "无法读取 {0}：{1}";
 
     YAML_TITLE = "{0} · YAML", "{0} · YAML";
+    YAML_KEYS = "esc to the form · ctrl-u undo · ctrl-r redo · shift-arrows select", "Esc 回到表单 · ctrl-u 撤销 · ctrl-r 重做 · shift-方向键选择";
     YAML_LINE = "line {0}: ", "第 {0} 行：";
     COMMAND = "Command", "命令";
     SAVE_FIRST = "not saved yet: save it (ctrl-s), then this command does what the form says", "尚未保存：请先保存（ctrl-s），之后此命令与表单等价";

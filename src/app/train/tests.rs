@@ -212,6 +212,20 @@ fn saving_never_overwrites_silently() {
 }
 
 #[test]
+fn a_file_that_someone_else_changed_is_told_once() {
+    let mut app = with_file(SMALL);
+    let effects = act(&mut app, Action::Focus(true));
+    assert!(matches!(&effects[..], [Wanted::Train(Effect::Files(files::Effect::Look(_)))]));
+    let looked = |text: &str| action(Msg::Files(files::Msg::Looked("/w/a.yaml".into(), Some(text.into()))));
+    act(&mut app, looked(SMALL));
+    let said = app.messages.past().count();
+    act(&mut app, looked("seed: 1\n"));
+    act(&mut app, looked("seed: 1\n"));
+    assert!(app.train.file.as_ref().unwrap().changed_on_disk);
+    assert_eq!(app.messages.past().count(), said + 1);
+}
+
+#[test]
 fn another_profile_is_opened_over_changes_only_after_a_question() {
     let mut app = with_file(SMALL);
     go(&mut app, "bf16");
@@ -239,6 +253,27 @@ fn json_becomes_yaml_under_another_name() {
     let app = with_file("{\"lora_rank\": 4,\n \"bf16\": true}");
     assert_eq!(app.train.draft.text(), "lora_rank: 4\nbf16: true\n");
     assert!(app.train.file.is_none());
+}
+
+/// As LLaMA Board writes it when a training is started there.
+#[test]
+fn llama_boards_training_args_load_as_they_are() {
+    let args = "bf16: true\ncutoff_len: 2048\ndataset: mllm_demo\ndataset_dir: data\nddp_timeout: 180000000\ndo_train: true\n\
+        double_quantization: true\nenable_thinking: true\nfinetuning_type: lora\nflash_attn: auto\n\
+        freeze_multi_modal_projector: true\nfreeze_vision_tower: true\ngradient_accumulation_steps: 8\n\
+        image_max_pixels: 589824\nimage_min_pixels: 1024\ninclude_num_input_tokens_seen: true\nlearning_rate: 5.0e-05\n\
+        logging_steps: 5\nlora_alpha: 16\nlora_dropout: 0\nlora_rank: 8\nlora_target: all\nlr_scheduler_type: cosine\n\
+        max_grad_norm: 1.0\nmax_samples: 100000\nmodel_name_or_path: Qwen/Qwen2-VL-2B-Instruct\nnum_train_epochs: 3.0\n\
+        optim: adamw_torch\noutput_dir: saves/Qwen2-VL-2B-Instruct/lora/train_2025\npacking: false\n\
+        per_device_train_batch_size: 2\nplot_loss: true\npreprocessing_num_workers: 16\nreport_to: none\nsave_steps: 100\n\
+        stage: sft\ntemplate: qwen2_vl\ntrust_remote_code: true\nvideo_max_pixels: 65536\nvideo_min_pixels: 256\n\
+        warmup_steps: 0\n";
+    let mut app = with_file(args);
+    assert_eq!(app.train.draft.problems(), []);
+    assert_eq!(app.train.draft.text(), args);
+    go(&mut app, "lora_rank");
+    press(&mut app, "+");
+    assert_eq!(app.train.draft.text(), args.replace("lora_rank: 8", "lora_rank: 16"));
 }
 
 #[test]

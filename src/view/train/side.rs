@@ -42,6 +42,7 @@ fn about(ui: &Ui, width: usize) -> Vec<Line<'static>> {
         if train.draft.problems().is_empty() {
             add(ui.t(text::NO_PROBLEMS), ui.theme.good);
         }
+        add(ui.t(text::YAML_KEYS), ui.theme.dim);
         return lines;
     }
     // what concerns the text as a whole has no row
