@@ -2,6 +2,7 @@
 //! error that knows one ([`lightbox_core::exit`]); this file turns both into what the shell sees.
 
 mod data;
+mod estimate;
 mod progress;
 pub mod runs;
 mod table;
@@ -35,6 +36,8 @@ enum Command {
     Data(data::DataArgs),
     /// Fine-tune a model as a profile says
     Train(train::TrainArgs),
+    /// Memory, steps, tokens, disk and time of a training, before it starts
+    Estimate(estimate::EstimateArgs),
     /// Look at runs, steer them, compare them, queue them
     Runs(runs::RunsArgs),
     /// Ask a model about pictures
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
             runs::kick();
             train::train(&args)
         }
+        Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),

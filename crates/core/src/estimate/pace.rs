@@ -82,14 +82,43 @@ fn newest_steps(metrics: &Path) -> Option<Vec<Step>> {
                 steps.clear();
                 begun = true;
             }
-            Metric::Step(step) => {
-                if !std::mem::take(&mut begun) {
-                    steps.push(step);
-                }
-            }
+            Metric::Step(step) if !std::mem::take(&mut begun) => steps.push(step),
             _ => {}
         }
     }
     steps.drain(..steps.len().saturating_sub(UPDATES));
     Some(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::log::RunLog;
+    use crate::runs::record::{Header, StepTime};
+
+    #[test]
+    fn the_pace_of_a_run_is_of_its_last_attempt_on_this_machine() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = RunDir::create(temp.path().join("run")).unwrap();
+        let attempt = |updates: std::ops::Range<u64>, total| {
+            let mut log = RunLog::open(&dir, Header::new("test")).unwrap();
+            for step in updates {
+                let dt_ms = StepTime { total, ..StepTime::default() };
+                log.metric(&Metric::Step(Step { tokens: 500, dt_ms, ..Step::new(step, 1.0, 1.0) })).unwrap();
+            }
+            log.sync(std::time::Duration::from_secs(30)).unwrap();
+        };
+        attempt(1..50, 9000.0);
+        attempt(50..52, 250.0);
+        std::fs::write(dir.join(RunDir::PROFILE), "model_name_or_path: /models/2b\nbf16: true\n").unwrap();
+        let worker = WorkerInfo { device: Some("cuda:0".into()), ..WorkerInfo::this(2) };
+        worker.write(&dir).unwrap();
+        assert_eq!(of(&dir, &worker.host), None, "one update behind the first says little");
+        attempt(52..60, 250.0);
+        let pace = of(&dir, &worker.host).unwrap();
+        assert_eq!((pace.updates, pace.tokens_per_second, pace.device.as_str()), (7, 2000.0, "cuda:0"));
+        assert!(pace.settings.contains(&("bf16", "true".to_owned())), "{pace:?}");
+        assert_eq!(pace.model, PathBuf::from("/models/2b"));
+        assert_eq!(of(&dir, "another machine"), None);
+    }
 }

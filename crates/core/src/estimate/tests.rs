@@ -72,6 +72,18 @@ fn rounded(value: serde_json::Value) -> serde_json::Value {
     }
 }
 
+/// docs/benchmarks/2026-11-23-2b-on-a-cpu.md: 4.6 GiB resident after an update (bf16, batch 1, a picture of 112 x 112 and
+/// 59 answer tokens).
+#[test]
+fn the_2b_on_a_cpu_is_what_was_measured() {
+    let batch = Batch { rows: 1, len: 120, patches: 64 };
+    let host = Host { samples: 2, tokens_per_sample: 115.0, patches_at_hand: 128.0 };
+    let memory = Memory::of(&profile(), &two_b(), None, false, batch, host);
+    let off = memory.total as f64 / (4.6 * GIB as f64) - 1.0;
+    eprintln!("{off:+.3}: {memory:?}");
+    assert!((-OFF_CPU.1..OFF_CPU.0).contains(&off), "{off:+.3}: {memory:?}");
+}
+
 #[test]
 fn more_of_anything_never_takes_less_memory() {
     let facts = facts();
