@@ -147,7 +147,7 @@ texts! {
     STEPS = "Updates", "更新步数";
     EPOCHS = "epochs", "轮数";
     PER_EPOCH = "an epoch", "每轮步数";
-    PER_UPDATE = "samples an update", "每步样本数";
+    PER_UPDATE = "samples/update", "每步样本数";
     SAMPLES = "samples", "样本数";
     EVAL_SAMPLES = "{0} to evaluate on", "{0} 个用于评估";
     WARMUP = "warm-up", "预热步数";
@@ -156,7 +156,7 @@ texts! {
     IN_PICTURES = "({0} in pictures)", "（图片 {0}）";
     LONGEST = "the longest", "最长";
     CUT = "text cut", "文本被截断";
-    LEFT_OUT = "picture cut: out", "图片被截：跳过";
+    LEFT_OUT = "pictures cut", "图片被截断";
     BAD = "cannot be used", "无法使用";
     LOOKED_AT = "from {0} samples that were looked at", "基于抽查的 {0} 个样本";
     TIME = "Time", "时间";

@@ -125,11 +125,15 @@ fn memory(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
     };
     let (tone, verdict) = judged(memory.verdict, lang);
     let of = e.device.free_bytes.map(|free| text::FREE.fill(lang, &[&words::size(free)])).unwrap_or_default();
-    let uncertainty = format!("±{:.0} %", memory.uncertainty * 100.0);
+    let (less, more) = (memory.uncertainty.0 * 100.0, memory.uncertainty.1 * 100.0);
+    let uncertainty = match less == more {
+        true => format!("±{more:.0} %"),
+        false => format!("−{less:.0}/+{more:.0} %"),
+    };
     // the verdict before what may be cut off
     let said = [words::size(memory.parts.total), verdict.to_owned(), uncertainty, of];
     let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
-    line(out, tone, text::TOTAL, lang, said.join("  "));
+    line(out, tone, text::TOTAL, lang, said.join(" "));
     let whole = e.device.total_bytes.unwrap_or(memory.parts.total).max(1);
     for (label, bytes) in parts(&memory.parts) {
         let share = (bytes as f64 / whole as f64 * 1000.0).min(1000.0) as u16;

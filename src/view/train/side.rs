@@ -135,7 +135,7 @@ pub fn estimate(ui: &mut Ui, area: Rect) {
 
 /// One figure; says how many rows it took.
 fn figure(ui: &mut Ui, area: Rect, figure: &Figure) -> u16 {
-    const LABEL: usize = 20;
+    const LABEL: usize = 18;
     let style = match figure.tone {
         Tone::Head => ui.theme.strong,
         Tone::Plain | Tone::Bar(_) => Style::new(),

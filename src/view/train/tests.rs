@@ -36,7 +36,7 @@ fn estimate() -> Estimate {
         device,
         memory: Some(MemoryNeed {
             basis: Basis::Computed,
-            uncertainty: 0.3,
+            uncertainty: (0.1, 0.3),
             parts,
             at_cutoff_bytes: 14_100_000_000,
             verdict: Verdict::Fits,
