@@ -52,6 +52,8 @@ pub fn key(app: &mut App, event: KeyEvent) -> Option<Effects> {
         KeyCode::Char('s' | 'p' | 'o' | 't' | 'g' | 'l' | 'z' | 'c') if control => return None,
         KeyCode::PageUp => move_by(app, Move::Page(-1), height),
         KeyCode::PageDown => move_by(app, Move::Page(1), height),
+        KeyCode::Home if control => move_by(app, Move::Home, height),
+        KeyCode::End if control => move_by(app, Move::End, height),
         _ => {
             let yaml = app.train.yaml.as_mut()?;
             let pressed = Pressed::of(&event);
