@@ -26,7 +26,8 @@ fn act(app: &mut App, action: Action) -> Effects {
         Action::Focus(focused) => {
             app.dirty = false;
             app.focused = focused;
-            Vec::new()
+            // whoever comes back may have changed the profile in another window
+            if focused && app.screen == Screen::Train { train::files::look(app) } else { Vec::new() }
         }
         Action::Tick => tick(app),
         Action::Run(name) => commands::find(name).map_or_else(Vec::new, |command| (command.run)(app)),
@@ -164,6 +165,8 @@ fn task(app: &mut App, news: tasks::News) -> Effects {
         match state {
             tasks::State::Failed(why) => app.say(Level::Error, format!("{title}: {why}")),
             tasks::State::Cancelled => app.say(Level::Info, format!("{title}: {}", app.t(common::CANCELLED))),
+            // what the task itself has just said is the better news
+            tasks::State::Done if app.messages.is_fresh(app.now_ms) => {}
             tasks::State::Done => app.say(Level::Good, format!("{title}: {}", app.t(common::DONE))),
             _ => {}
         }

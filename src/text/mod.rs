@@ -5,8 +5,11 @@
 
 pub mod chat;
 pub mod common;
+pub mod keys_zh;
+pub mod problems_zh;
 pub mod runs;
 pub mod tour;
+pub mod train;
 
 use std::fmt::Display;
 
@@ -76,8 +79,13 @@ macro_rules! texts {
 /// Every table of texts; a new module is added here.
 #[cfg(test)]
 fn all() -> Vec<(String, T)> {
-    let tables: &[(&str, &[(&str, T)])] =
-        &[("chat", chat::ALL), ("common", common::ALL), ("runs", runs::ALL), ("tour", tour::ALL)];
+    let tables: &[(&str, &[(&str, T)])] = &[
+        ("chat", chat::ALL),
+        ("common", common::ALL),
+        ("runs", runs::ALL),
+        ("tour", tour::ALL),
+        ("train", train::ALL),
+    ];
     let named =
         tables.iter().flat_map(|(module, table)| table.iter().map(move |(name, t)| (format!("{module}::{name}"), *t)));
     let commands = crate::app::commands::all();
