@@ -93,11 +93,6 @@ pub struct App {
     pub dirty: bool,
 }
 
-/// Shows the demo's content on every screen, once it is there.
-fn open_demo(_app: &mut App) -> Effects {
-    Vec::new()
-}
-
 impl App {
     pub fn lang(&self) -> Lang {
         self.settings.language.unwrap_or(self.locale)

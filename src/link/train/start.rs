@@ -4,7 +4,7 @@
 use crate::app::messages::Level;
 use crate::app::train::Msg as Of;
 use crate::app::train::start::{Effect, Fate, Msg, Obstacle, Plan, Request, Way};
-use crate::app::{Action, Screen};
+use crate::app::{Action, runs};
 use crate::cli::train::{Ready, make_ready};
 use crate::launch;
 use crate::link::Back;
@@ -167,9 +167,9 @@ fn start(request: &Request) -> Result<Action> {
 }
 
 /// What follows when a run is up.
-fn started(_dir: PathBuf, said: String, notes: impl Iterator<Item = String>) -> Action {
+fn started(dir: PathBuf, said: String, notes: impl Iterator<Item = String>) -> Action {
     let notes = notes.map(|note| Action::Say(Level::Warning, note));
-    Action::All(notes.chain([Action::Say(Level::Good, said), Action::Go(Screen::Runs)]).collect())
+    Action::All(notes.chain([Action::Say(Level::Good, said), Action::Runs(runs::Msg::Chosen(dir))]).collect())
 }
 
 fn enqueue(request: &Request) -> Result<Action> {
