@@ -2,7 +2,7 @@
 
 use super::cells::ImageCell;
 use super::dataset_info::{Columns, DatasetInfo, Entry, Formatting, Tags};
-use super::layout::{CaptionColumns, Layout};
+use super::layout::{CaptionColumns, Layout, Parsed};
 use super::parquet::{ColumnKind, ParquetTable};
 use super::problem::{Fault, Problem, kind};
 use super::sampling::NumpyRandom;
@@ -137,15 +137,26 @@ impl Dataset {
 
     /// Reads one sample. Pictures are looked up, not read.
     pub fn get(&self, index: usize) -> Result<Sample, Problem> {
-        let Some((part, row)) = self.locate(index) else {
-            return Err(Fault::new(
-                kind::UNREADABLE,
-                format!("there is no sample {index}; the data set has {}", self.len),
-            )
-            .at(index, "data set"));
-        };
+        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
         let origin = part.table.origin(row);
         part.sample(row, &origin).map_err(|fault| fault.at(index, &origin))
+    }
+
+    /// Sample `index` understood without the bytes of its pictures, for lists and searches.
+    pub(super) fn glance(&self, index: usize) -> Result<Parsed, Problem> {
+        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let read = || part.layout.parse(part.table.glance(row, part.layout.image_column())?, row);
+        read().map_err(|fault| fault.at(index, part.table.origin(row)))
+    }
+
+    /// The layout of the first set.
+    pub(super) fn layout(&self) -> Option<&Layout> {
+        self.parts.first().map(|part| &part.layout)
+    }
+
+    fn no_sample(&self, index: usize) -> Problem {
+        let reason = format!("there is no sample {index}; the data set has {}", self.len);
+        Fault::new(kind::UNREADABLE, reason).at(index, "data set")
     }
 
     /// Where sample `index` comes from: file and line, or file and row.

@@ -2,7 +2,7 @@
 
 use super::cells::ImageCell;
 use super::json_index::JsonIndex;
-use super::parquet::ParquetTable;
+use super::parquet::{ParquetRow, ParquetTable};
 use super::problem::{Fault, kind};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
@@ -190,17 +190,33 @@ impl Table {
             }
             Self::Parquet(table) => {
                 let row = table.row(i)?;
-                let mut fields = Map::new();
-                for (name, _) in table.read_columns() {
-                    if Some(name.as_str()) != image_column {
-                        fields.insert(name.clone(), row.json(name)?);
-                    }
-                }
+                let fields = parquet_fields(table, &row, image_column)?;
                 let images = image_column.map_or(Ok(Vec::new()), |column| table.image_cells(&row, column))?;
                 Ok(Row { fields, images })
             }
         }
     }
+
+    /// Row `i` without the bytes of its pictures: in parquet each stands as [`ImageCell::Stored`], whatever it is.
+    pub fn glance(&self, i: usize, image_column: Option<&str>) -> Result<Row, Fault> {
+        let Self::Parquet(table) = self else { return self.row(i, image_column) };
+        let table = table.texts();
+        let row = table.row(i)?;
+        let pictures = image_column.map_or(0, |column| table.count_images(&row, column));
+        Ok(Row {
+            fields: parquet_fields(table, &row, image_column)?,
+            images: (0..pictures).map(ImageCell::Stored).collect(),
+        })
+    }
+}
+
+fn parquet_fields(
+    table: &ParquetTable,
+    row: &ParquetRow,
+    image_column: Option<&str>,
+) -> Result<Map<String, Value>, Fault> {
+    let columns = table.read_columns().filter(|(name, _)| Some(name.as_str()) != image_column);
+    columns.map(|(name, _)| Ok((name.clone(), row.json(name)?))).collect()
 }
 
 fn json_row(files: &[JsonIndex], mut i: usize) -> Option<(&JsonIndex, usize)> {
