@@ -49,8 +49,15 @@ impl Source {
 
     /// A short name for people, clean.
     pub fn title(&self) -> String {
-        let short = Path::new(&self.name).file_name().and_then(|name| name.to_str()).unwrap_or(&self.name);
-        clean_line(short, 200)
+        let path = Path::new(&self.name);
+        let last = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+        let short = match (path.parent().and_then(last), last(path)) {
+            // Files are often called alike (`train-00000-of-00001.parquet`): the folder tells them apart.
+            (Some(folder), Some(file)) => format!("{folder}/{file}"),
+            (None, Some(file)) => file,
+            _ => self.name.clone(),
+        };
+        clean_line(&short, 200)
     }
 }
 
@@ -343,7 +350,8 @@ fn act(app: &mut App, msg: Msg) -> Effects {
 
 /// What the screen shows and does not have yet.
 fn want(app: &mut App) -> Effects {
-    let height = app.hits.height(LIST);
+    // Before the list was drawn its height is not known; it is not higher than the screen.
+    let height = app.hits.height(LIST).max(app.size.1);
     let by = (app.data.seen != SeenMode::Off).then(|| seen_by(app));
     let Some(open) = &mut app.data.open else { return Vec::new() };
     let (id, mut effects) = (open.id, Vec::new());

@@ -165,30 +165,28 @@ impl Link {
     }
 }
 
-/// The sets of several folders, each once.
+/// The sets of several folders, each once; what has a name is not listed as a bare file, too.
 fn found(dirs: &[PathBuf]) -> Action {
     let mut all = Discovery { complete: true, ..Discovery::default() };
-    let mut seen = HashSet::new();
     for dir in dirs.iter().filter(|dir| dir.is_dir()) {
         let Discovery { found, notes, complete } = discover(dir);
         all.complete &= complete;
-        all.notes.extend(notes.into_iter().filter(|note| !all.notes.contains(note)).collect::<Vec<_>>());
-        for found in found {
-            // The same data under the same name, reached by two ways; an entry goes before the bare file.
-            let data = found.path.canonicalize().unwrap_or_else(|_| found.path.clone());
-            let named = (found.kind == FoundKind::Named).then(|| found.name.clone());
-            let bare = named.is_none();
-            if seen.insert((data.clone(), named)) && !(bare && all.found.iter().any(|known| same(known, &data))) {
-                all.found.push(found);
-            }
-        }
+        all.found.extend(found);
+        all.notes.extend(notes);
     }
     all.found.sort_by_key(|found| found.kind != FoundKind::Named);
+    let data = |found: &Found| found.path.canonicalize().unwrap_or_else(|_| found.path.clone());
+    let (mut seen, mut named) = (HashSet::new(), HashSet::new());
+    all.found.retain(|found| {
+        let data = data(found);
+        if found.kind == FoundKind::Named {
+            named.insert(data.clone());
+            return seen.insert((data, found.name.clone()));
+        }
+        !named.contains(&data) && seen.insert((data, String::new()))
+    });
+    all.notes.dedup();
     Action::Data(Msg::Found { found: all.found, notes: all.notes, complete: all.complete })
-}
-
-fn same(known: &Found, data: &Path) -> bool {
-    known.path.canonicalize().is_ok_and(|path| path == *data)
 }
 
 /// What lies at a path, and opens it if it is one set.

@@ -103,6 +103,9 @@ fn conversation(ui: &Ui, shown: &Shown, width: u16) -> Vec<Line<'static>> {
         for (i, piece) in said.split("<image>").enumerate() {
             if i > 0 {
                 flow.word("▣", ui.theme.picture);
+                if !piece.starts_with(char::is_whitespace) {
+                    flow.text(" ", body);
+                }
             }
             flow.text(piece, body);
         }
