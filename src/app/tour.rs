@@ -157,7 +157,7 @@ fn base(app: &App) -> ModelChoice {
 
 /// The demo's model with the newest that the chosen run has: its adapter, or its last checkpoint while it goes on.
 fn tuned(app: &App) -> ModelChoice {
-    let chosen = app.runs.chosen().map(|row| match (&row.summary.checkpoint, row.is_live()) {
+    let chosen = app.runs.row().map(|row| match (&row.summary.checkpoint, row.is_live()) {
         (Some(checkpoint), true) => row.path.join(checkpoint),
         _ => row.path.clone(),
     });
@@ -175,10 +175,10 @@ fn done(app: &App, step: Step) -> bool {
         app.chat.sides[side].turns.last().is_some_and(|turn| matches!(turn.answer, super::chat::Answer::Done { .. }))
     };
     match step {
-        Step::Look => app.data.chosen_sample() > Some(1),
-        Step::Seen => app.data.shows_what_the_model_sees(),
+        Step::Look => app.data.open.as_ref().is_some_and(|open| open.cursor.at > 1),
+        Step::Seen => app.data.seen != super::data::seen::SeenMode::Off,
         Step::Form => app.screen == Screen::Train,
-        Step::Train => app.screen == Screen::Runs && app.runs.chosen().is_some_and(super::runs::run::Row::is_live),
+        Step::Train => app.screen == Screen::Runs && app.runs.row().is_some_and(super::runs::run::Row::is_live),
         Step::Ask => app.screen == Screen::Chat && answered(0),
         Step::Compare => app.chat.compare && answered(1),
         // what only the user knows: F8

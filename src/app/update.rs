@@ -160,10 +160,13 @@ fn tick(app: &mut App) -> Effects {
 
 fn task(app: &mut App, news: tasks::News) -> Effects {
     if let tasks::News::Ended(id, state) = &news
-        && let Some(title) = app.tasks.get(*id).map(|task| task.title.clone())
+        && let Some((title, started)) = app.tasks.get(*id).map(|task| (task.title.clone(), task.started_ms))
     {
+        // What was done at once has shown itself; saying so would only hide the keys.
+        let quick = app.now_ms.saturating_sub(started) < 1_000;
         match state {
             tasks::State::Failed(why) => app.say(Level::Error, format!("{title}: {why}")),
+            tasks::State::Cancelled | tasks::State::Done if quick => {}
             tasks::State::Cancelled => app.say(Level::Info, format!("{title}: {}", app.t(common::CANCELLED))),
             // what the task itself has just said is the better news
             tasks::State::Done if app.messages.is_fresh(app.now_ms) => {}

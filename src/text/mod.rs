@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod common;
+pub mod data;
 pub mod keys_zh;
 pub mod problems_zh;
 pub mod runs;
@@ -82,6 +83,7 @@ fn all() -> Vec<(String, T)> {
     let tables: &[(&str, &[(&str, T)])] = &[
         ("chat", chat::ALL),
         ("common", common::ALL),
+        ("data", data::ALL),
         ("runs", runs::ALL),
         ("tour", tour::ALL),
         ("train", train::ALL),

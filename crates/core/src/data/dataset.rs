@@ -7,8 +7,9 @@ use super::parquet::{ColumnKind, ParquetTable};
 use super::problem::{Fault, Problem, kind};
 use super::sampling::NumpyRandom;
 use super::table::{Table, parquet_files};
-use super::{DatasetOptions, ImageRef, Sample};
+use super::{DatasetOptions, ImageRef, OpenWatch, Sample};
 use anyhow::{Context, anyhow, bail};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,6 +79,11 @@ impl Dataset {
     /// Opens all sets of `o.names`, in order. A name that dataset_info.json does not have but that is a file or folder
     /// is opened directly, with its layout found by its columns.
     pub fn open(o: &DatasetOptions) -> anyhow::Result<Self> {
+        Self::open_watched(o, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// [`Self::open`], for large JSON files with progress and a way to give up.
+    pub fn open_watched(o: &DatasetOptions, watch: &mut OpenWatch<'_>) -> anyhow::Result<Self> {
         if o.names.is_empty() {
             bail!("no data set is named; name one of {}", o.dataset_dir.join(super::dataset_info::FILE_NAME).display());
         }
@@ -89,10 +95,10 @@ impl Dataset {
             let info = info.get_or_insert_with(|| DatasetInfo::load(&o.dataset_dir));
             let known = info.as_ref().is_ok_and(|info| info.contains(name));
             let mut part = if !known && (Path::new(name).exists() || name.contains('*')) {
-                Part::direct(name, o)?
+                Part::direct(name, o, watch)?
             } else {
                 match info {
-                    Ok(info) => Part::named(&info.entry(name)?, o, &mut random)?,
+                    Ok(info) => Part::named(&info.entry(name)?, o, &mut random, watch)?,
                     Err(e) => return Err(anyhow!("data set \"{name}\": {e:#}")),
                 }
             };
@@ -181,10 +187,15 @@ impl Dataset {
 }
 
 impl Part {
-    fn named(entry: &Entry, o: &DatasetOptions, random: &mut Option<NumpyRandom>) -> anyhow::Result<Self> {
+    fn named(
+        entry: &Entry,
+        o: &DatasetOptions,
+        random: &mut Option<NumpyRandom>,
+        watch: &mut OpenWatch<'_>,
+    ) -> anyhow::Result<Self> {
         let layout = Layout::new(entry.formatting, entry.columns.clone(), entry.tags.clone());
         let path = o.dataset_dir.join(&entry.file_name);
-        let table = Table::open(&path, &layout.columns(), layout.image_column())
+        let table = Table::open(&path, &layout.columns(), layout.image_column(), watch)
             .with_context(|| format!("data set \"{}\"", entry.name))?;
         let rows = table.len();
         let selection = match entry.num_samples {
@@ -209,7 +220,7 @@ impl Part {
         })
     }
 
-    fn direct(name: &str, o: &DatasetOptions) -> anyhow::Result<Self> {
+    fn direct(name: &str, o: &DatasetOptions, watch: &mut OpenWatch<'_>) -> anyhow::Result<Self> {
         let path = Path::new(name);
         let is_parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
         if path.is_dir() || is_parquet {
@@ -223,7 +234,7 @@ impl Part {
             let table = table.with_columns(&layout.columns(), layout.image_column());
             return Ok(Self::at(path, Table::Parquet(Arc::new(table)), layout, o));
         }
-        let table = Table::open(path, &[], None)?;
+        let table = Table::open(path, &[], None, watch)?;
         // The keys of the first rows that can be read; a key may be missing where it would be empty.
         let mut keys: Vec<String> = Vec::new();
         for row in (0..table.len().min(50)).filter_map(|i| table.row(i, None).ok()) {

@@ -50,7 +50,7 @@ pub use problem::{Fault, Problem, kind};
 pub use query::{Query, QueryError};
 pub use register::{RegisterError, describe, register, unregister};
 pub use search::{Search, SearchStep};
-pub use stats::{Stats, stats};
+pub use stats::{Stats, stats, stats_spread};
 pub use summary::{Bar, Summary};
 
 use crate::text::Conversation;
@@ -80,6 +80,9 @@ pub struct Step<'a> {
 
 /// Watches a pass over a data set; `Break` ends it there.
 pub type Watch<'a> = dyn FnMut(Step<'_>) -> ControlFlow<()> + 'a;
+
+/// Watches a data set being opened: bytes indexed, of how many; `Break` gives it up.
+pub type OpenWatch<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
 /// What to do with a bad sample: leave it out (counted, reported) or refuse to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

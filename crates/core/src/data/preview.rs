@@ -102,6 +102,6 @@ mod tests {
                 Err(problem) => assert_eq!(peek.unwrap_err(), problem),
             }
         }
-        assert!(d.peek(499).is_ok() && d.peek(3).is_ok(), "backwards as well");
+        assert!(d.peek(498).is_ok() && d.peek(3).is_ok(), "backwards as well");
     }
 }

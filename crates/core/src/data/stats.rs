@@ -48,13 +48,38 @@ struct One {
 /// Looks at samples `range`; picture headers only.
 pub fn stats(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> Stats {
     let range = range.start.min(d.len())..range.end.min(d.len());
+    stats_of(d, range.len(), &|i| range.start + i, encoder, watch)
+}
+
+/// Looks at no more than `most` samples, spread evenly over the whole set; a set is often sorted, so its beginning says
+/// little about the rest.
+pub fn stats_spread(d: &Dataset, most: usize, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> Stats {
+    let n = most.min(d.len());
+    stats_of(d, n, &|i| spread(i, n, d.len()), encoder, watch)
+}
+
+/// The `i`-th of `n` places among `len`: stretches of neighbours, which share what parquet decodes.
+fn spread(i: usize, n: usize, len: usize) -> usize {
+    const STRETCH: usize = 32;
+    let stretches = n.div_ceil(STRETCH) as u128;
+    let start = (i / STRETCH) as u128 * (len - n) as u128 / stretches.max(1);
+    start as usize + i
+}
+
+fn stats_of(
+    d: &Dataset,
+    n: usize,
+    place: &(dyn Fn(usize) -> usize + Sync),
+    encoder: Option<&Encoder<'_>>,
+    watch: &mut Watch<'_>,
+) -> Stats {
     let mut sums = Sums::default();
-    let work = |i: usize| d.get(range.start + i).and_then(|s| one(range.start + i, s, encoder));
-    in_order(range.len(), work, |i, result| {
+    let work = |i: usize| d.get(place(i)).and_then(|s| one(place(i), s, encoder));
+    in_order(n, work, |i, result| {
         let problem = sums.add(result).err();
-        watch(Step { done: i + 1, total: range.len(), problems: problem.as_slice() })
+        watch(Step { done: i + 1, total: n, problems: problem.as_slice() })
     });
-    sums.stats(range.len(), encoder.is_some())
+    sums.stats(n, encoder.is_some())
 }
 
 /// What is kept while samples go by: how often each value occurs, never the samples.
@@ -142,6 +167,17 @@ mod tests {
     use super::*;
     use crate::data::test_data::{captions, open};
     use std::ops::ControlFlow;
+
+    #[test]
+    fn spread_samples_are_different_ones_from_all_over_the_set() {
+        for (n, len) in [(0, 0), (7, 7), (100, 1_000), (1_000, 1_001), (20_000, 25_000_000)] {
+            let places: Vec<usize> = (0..n).map(|i| spread(i, n, len)).collect();
+            assert!(places.windows(2).all(|w| w[0] < w[1]), "{n} of {len}");
+            assert!(places.last().is_none_or(|last| *last < len));
+        }
+        let last = spread(19_999, 20_000, 25_000_000);
+        assert!(last > 24_900_000, "{last}");
+    }
 
     #[test]
     fn stopped_stats_say_that_they_cover_a_part() {

@@ -89,7 +89,10 @@ impl Summary {
         let bars = span.div_ceil(width);
         let mut out: Vec<Bar> = (0..bars).map(|i| self.bar(i, width)).collect();
         for &(value, n) in &self.counts {
-            out[((value - self.min) / width) as usize].count += n;
+            let at = ((value - self.min) / width) as usize;
+            // The whole span of u64 does not fit into one: its last value would fall behind the last bar.
+            let at = at.min(out.len() - 1);
+            out[at].count += n;
         }
         out
     }

@@ -1,5 +1,6 @@
 //! Rows by index, whatever file type they lie in.
 
+use super::OpenWatch;
 use super::cells::ImageCell;
 use super::json_index::JsonIndex;
 use super::parquet::{ParquetRow, ParquetTable};
@@ -116,7 +117,12 @@ fn folders_with_parquet(path: &Path) -> Vec<String> {
 
 impl Table {
     /// Opens a file or a folder. `wanted`: the columns to read; `image_column`: the one that holds pictures.
-    pub fn open(path: &Path, wanted: &[&str], image_column: Option<&str>) -> anyhow::Result<Self> {
+    pub fn open(
+        path: &Path,
+        wanted: &[&str],
+        image_column: Option<&str>,
+        watch: &mut OpenWatch<'_>,
+    ) -> anyhow::Result<Self> {
         let files = files_of(path)?;
         let file_type = FileType::of(&files[0])?;
         for file in &files[1..] {
@@ -130,7 +136,17 @@ impl Table {
             }
         }
         Ok(match file_type {
-            FileType::Json => Self::Json(files.iter().map(|f| JsonIndex::open(f)).collect::<Result<_, _>>()?),
+            FileType::Json => {
+                let bytes = |file: &PathBuf| file.metadata().map_or(0, |meta| meta.len());
+                let total = files.iter().map(bytes).sum();
+                let mut before = 0;
+                let mut index = |file: &PathBuf| {
+                    let index = JsonIndex::open_watched(file, &mut |done, _| watch(before + done, total));
+                    before += bytes(file);
+                    index
+                };
+                Self::Json(files.iter().map(&mut index).collect::<Result<_, _>>()?)
+            }
             FileType::Parquet => {
                 Self::Parquet(Arc::new(ParquetTable::open(&files)?.with_columns(wanted, image_column)))
             }
