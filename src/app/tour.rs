@@ -3,8 +3,8 @@
 
 use super::action::{Action, Effect, Effects};
 use super::{App, Screen};
-use lightbox_core::chat::ModelChoice;
 use crate::text::{T, tour as text};
+use lightbox_core::chat::ModelChoice;
 use std::path::PathBuf;
 
 #[derive(Debug, Default)]
@@ -175,7 +175,7 @@ fn done(app: &App, step: Step) -> bool {
         app.chat.sides[side].turns.last().is_some_and(|turn| matches!(turn.answer, super::chat::Answer::Done { .. }))
     };
     match step {
-        Step::Look => app.data.open.as_ref().is_some_and(|open| open.cursor.at > 1),
+        Step::Look => app.data.open.as_ref().is_some_and(|open| open.list.at > 1),
         Step::Seen => app.data.seen != super::data::seen::SeenMode::Off,
         Step::Form => app.screen == Screen::Train,
         Step::Train => app.screen == Screen::Runs && app.runs.row().is_some_and(super::runs::run::Row::is_live),

@@ -42,55 +42,82 @@ const ALL: &[Option_] = &[
         name: "max_new_tokens",
         doc: text::O_MAX,
         get: |o| o.max_new_tokens.to_string(),
-        set: |o, w| Some(o.max_new_tokens = number(w, 1, 1 << 20)?),
+        set: |o, w| {
+            o.max_new_tokens = number(w, 1, 1 << 20)?;
+            Some(())
+        },
     },
     Option_ {
         name: "do_sample",
         doc: text::O_SAMPLE,
         get: |o| o.do_sample.to_string(),
-        set: |o, w| Some(o.do_sample = w.trim().parse().ok()?),
+        set: |o, w| {
+            o.do_sample = w.trim().parse().ok()?;
+            Some(())
+        },
     },
     Option_ {
         name: "temperature",
         doc: text::O_TEMPERATURE,
         get: |o| o.temperature.to_string(),
-        set: |o, w| Some(o.temperature = number(w, 0.0, 100.0)?),
+        set: |o, w| {
+            o.temperature = number(w, 0.0, 100.0)?;
+            Some(())
+        },
     },
     Option_ {
         name: "top_p",
         doc: text::O_TOP_P,
         get: |o| o.top_p.to_string(),
-        set: |o, w| Some(o.top_p = number(w, 0.0, 1.0)?),
+        set: |o, w| {
+            o.top_p = number(w, 0.0, 1.0)?;
+            Some(())
+        },
     },
     Option_ {
         name: "top_k",
         doc: text::O_TOP_K,
         get: |o| o.top_k.to_string(),
-        set: |o, w| Some(o.top_k = number(w, 0, 1 << 30)?),
+        set: |o, w| {
+            o.top_k = number(w, 0, 1 << 30)?;
+            Some(())
+        },
     },
     Option_ {
         name: "repetition_penalty",
         doc: text::O_PENALTY,
         get: |o| o.repetition_penalty.to_string(),
-        set: |o, w| Some(o.repetition_penalty = number(w, 0.01, 100.0)?),
+        set: |o, w| {
+            o.repetition_penalty = number(w, 0.01, 100.0)?;
+            Some(())
+        },
     },
     Option_ {
         name: "seed",
         doc: text::O_SEED,
         get: |o| o.seed.to_string(),
-        set: |o, w| Some(o.seed = number(w, 0, u64::MAX)?),
+        set: |o, w| {
+            o.seed = number(w, 0, u64::MAX)?;
+            Some(())
+        },
     },
     Option_ {
         name: "image_max_pixels",
         doc: text::O_MAX_PIXELS,
         get: |o| shown(o.image_max_pixels),
-        set: |o, w| Some(o.image_max_pixels = pixels(w)?),
+        set: |o, w| {
+            o.image_max_pixels = pixels(w)?;
+            Some(())
+        },
     },
     Option_ {
         name: "image_min_pixels",
         doc: text::O_MIN_PIXELS,
         get: |o| shown(o.image_min_pixels),
-        set: |o, w| Some(o.image_min_pixels = pixels(w)?),
+        set: |o, w| {
+            o.image_min_pixels = pixels(w)?;
+            Some(())
+        },
     },
 ];
 

@@ -57,7 +57,10 @@ pub static COMMANDS: &[Command] = &[
     command(
         "data-seen",
         T("model's view", "模型视角"),
-        T("What the model sees: tokens, pictures, what is trained on, what is cut", "模型看到的内容：词元、图片、训练部分与截断部分"),
+        T(
+            "What the model sees: tokens, pictures, what is trained on, what is cut",
+            "模型看到的内容：词元、图片、训练部分与截断部分",
+        ),
         &["t"],
         28,
         shown,
@@ -136,7 +139,9 @@ pub static COMMANDS: &[Command] = &[
         &["x"],
         29,
         |app| !app.data.working.is_empty(),
-        |app| [Work::Open, Work::Search, Work::Check, Work::Stats].into_iter().flat_map(|w| super::stop(app, w)).collect(),
+        |app| {
+            [Work::Open, Work::Search, Work::Check, Work::Stats].into_iter().flat_map(|w| super::stop(app, w)).collect()
+        },
     ),
     command(
         "data-previous-picture",
@@ -263,7 +268,10 @@ pub static COMMANDS: &[Command] = &[
     command(
         "data-convert",
         T("convert", "转换"),
-        T("Makes a data set with pictures as files of captioned pictures in parquet", "将 parquet 中的图文数据转换为带图片文件的数据集"),
+        T(
+            "Makes a data set with pictures as files of captioned pictures in parquet",
+            "将 parquet 中的图文数据转换为带图片文件的数据集",
+        ),
         &["C"],
         19,
         manage::can_convert,
