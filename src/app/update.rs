@@ -154,6 +154,8 @@ fn task(app: &mut App, news: tasks::News) -> Effects {
         match state {
             tasks::State::Failed(why) => app.say(Level::Error, format!("{title}: {why}")),
             tasks::State::Cancelled => app.say(Level::Info, format!("{title}: {}", app.t(common::CANCELLED))),
+            // what the work itself has just said tells more than that it is done
+            tasks::State::Done if app.messages.past().next().is_some_and(|m| m.wall_ms + 100 >= app.wall_ms) => {}
             tasks::State::Done => app.say(Level::Good, format!("{title}: {}", app.t(common::DONE))),
             _ => {}
         }
