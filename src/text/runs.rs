@@ -19,6 +19,7 @@ texts! {
     LOOKING = "looking for runs…", "正在查找运行…";
     CHOOSE_RUN = "Choose a run in the list.", "请在列表中选择一个运行。";
     COUNT_RUNNING = "{0} running", "{0} 个运行中";
+    COUNT_PAUSED = "{0} paused", "{0} 个已暂停";
     RUN_ENDED = "{0} is {1}", "{0}：{1}";
     ARCHIVED = "archived", "已归档";
     DAMAGED = "damaged", "已损坏";

@@ -26,6 +26,7 @@ use crate::text::{Lang, common, runs as text};
 use crossterm::event::{Event as TermEvent, KeyCode, KeyEvent};
 use lightbox_core::runs::commands::Command as Told;
 use lightbox_core::runs::progress::short_time;
+use lightbox_core::runs::state::Status;
 use lightbox_core::runs::system::Machine;
 use run::{News, Row, Run};
 use series::{Entry, Series};
@@ -242,8 +243,8 @@ fn ended(app: &mut App, row: &Row) -> Effects {
     let how = row.summary.reason.as_ref().map(|reason| format!(": {}", reason.text)).unwrap_or_default();
     let said = text::RUN_ENDED.fill(lang, &[&row.summary.name, &text::status(row.summary.state, lang)]) + &how;
     let level = match row.summary.state {
-        lightbox_core::runs::state::Status::Finished => Level::Good,
-        lightbox_core::runs::state::Status::Stopped => Level::Info,
+        Status::Finished => Level::Good,
+        Status::Stopped => Level::Info,
         _ => Level::Error,
     };
     app.say(level, said.clone());
@@ -390,7 +391,13 @@ pub fn summary(app: &App) -> String {
     if live.is_empty() {
         return String::new();
     }
-    let mut words = vec![text::COUNT_RUNNING.fill(app.lang(), &[&live.len()])];
+    let paused = live.iter().filter(|row| row.summary.state == Status::Paused).count();
+    let mut words = Vec::new();
+    for (count, said) in [(live.len() - paused, text::COUNT_RUNNING), (paused, text::COUNT_PAUSED)] {
+        if count > 0 {
+            words.push(said.fill(app.lang(), &[&count]));
+        }
+    }
     let (done, all) = live.iter().fold((0, 0), |(d, a), row| (d + row.summary.step, a + row.summary.total_steps));
     if all > 0 {
         words.push(format!("{:.0} %", 100.0 * done as f64 / all as f64));

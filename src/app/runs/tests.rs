@@ -5,7 +5,6 @@ use crate::app::runs::chart::Metric;
 use crate::app::{Action, Effect as AppEffect, update as app_update};
 use crossterm::event::KeyModifiers;
 use lightbox_core::runs::commands::{Stop, StopWhen};
-use lightbox_core::runs::state::Status;
 
 fn press(app: &mut App, word: &str) -> Effects {
     let key = crate::input::Key::parse(word).unwrap();
@@ -288,7 +287,7 @@ fn this_machine_is_measured_only_while_it_is_seen_and_no_run_measures_it() {
 #[test]
 fn the_tabs_tell_how_all_live_runs_stand() {
     let mut app = app(vec![row("a", Status::Running, 625), row("b", Status::Paused, 0), row("c", Status::Failed, 9)]);
-    assert_eq!(summary(&app), "2 running · 25 % · 1h20m left");
+    assert_eq!(summary(&app), "1 running · 1 paused · 25 % · 1h20m left");
     app.runs.rows.clear();
     assert_eq!(summary(&app), "");
 }

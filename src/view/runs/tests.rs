@@ -175,3 +175,24 @@ fn a_chart_of_any_shape_is_drawn_without_a_panic() {
         }
     }
 }
+
+/// `cargo test --release -p lightbox --lib -- --ignored --nocapture frame_of_200_000`
+#[test]
+#[ignore = "a measurement"]
+fn a_frame_of_200_000_updates_is_drawn_within_its_budget() {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    let mut app = usual();
+    curve(&mut app, "receipts", entries(200_000, 0.01));
+    app.size = (200, 60);
+    let mut terminal = Terminal::new(TestBackend::new(200, 60)).unwrap();
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let start = std::time::Instant::now();
+        terminal.draw(|frame| drop(crate::view::draw(&app, frame))).unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    println!("median {:?}, slowest {:?}", times[25], times[49]);
+    assert!(times[25].as_millis() < 4, "{:?}", times[25]);
+}
