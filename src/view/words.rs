@@ -76,6 +76,40 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// The pieces of a line between which it may be broken: words with the punctuation behind them, blanks, and single letters
+/// where a script has no blanks.
+pub fn atoms(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let mut words = rest.split_word_bounds();
+        let mut before = words.next()?;
+        let mut end = before.len();
+        for word in words {
+            if !belong_together(before, word) {
+                break;
+            }
+            end += word.len();
+            before = word;
+        }
+        let (atom, after) = rest.split_at(end);
+        rest = after;
+        Some(atom)
+    })
+}
+
+fn belong_together(before: &str, word: &str) -> bool {
+    let (Some(last), Some(first)) = (before.chars().next_back(), word.chars().next()) else { return false };
+    let wide = |c: char| unicode_width::UnicodeWidthChar::width(c) == Some(2);
+    match () {
+        () if last.is_whitespace() || first.is_whitespace() => false,
+        // Never at the beginning of a line.
+        () if "，。、；：？！）》」』”’…".contains(first) => true,
+        () if wide(last) || wide(first) => false,
+        // Paths and long names are better broken there than between any two letters.
+        () => !matches!(last, '/' | '-' | '_'),
+    }
+}
+
 /// Lines of at most `columns`, broken between words where there are blanks and between letters where there are none
 /// (Chinese has none). Line ends of the text stay.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
@@ -125,6 +159,16 @@ mod tests {
         assert_eq!(pad("图", 4), "图  ");
         assert_eq!(pad_left("1", 3), "  1");
         assert_eq!(cut("abc", 0), "");
+    }
+
+    #[test]
+    fn punctuation_stays_with_its_word_and_scripts_without_blanks_break_anywhere() {
+        let all = |line| atoms(line).collect::<Vec<_>>();
+        assert_eq!(all("a non-contrast CT, (left)."), ["a", " ", "non-", "contrast", " ", "CT,", " ", "(left)."]);
+        assert_eq!(all("左侧，小病灶。CT"), ["左", "侧，", "小", "病", "灶。", "CT"]);
+        assert_eq!(all("data/a_b.json"), ["data/", "a_b.json"]);
+        assert_eq!(all(""), Vec::<&str>::new());
+        assert_eq!(all("<|im_start|>user"), ["<|im_start|>user"]);
     }
 
     #[test]

@@ -57,7 +57,10 @@ pub static COMMANDS: &[Command] = &[
     command(
         "data-seen",
         T("model's view", "模型视角"),
-        T("What the model sees: tokens, pictures, what is trained on, what is cut", "模型看到的内容：词元、图片、训练部分与截断部分"),
+        T(
+            "What the model sees: tokens, pictures, what is trained on, what is cut",
+            "模型看到的内容：词元、图片、训练部分与截断部分",
+        ),
         &["t"],
         28,
         shown,
@@ -136,7 +139,9 @@ pub static COMMANDS: &[Command] = &[
         &["x"],
         29,
         |app| !app.data.working.is_empty(),
-        |app| [Work::Open, Work::Search, Work::Check, Work::Stats].into_iter().flat_map(|w| super::stop(app, w)).collect(),
+        |app| {
+            [Work::Open, Work::Search, Work::Check, Work::Stats].into_iter().flat_map(|w| super::stop(app, w)).collect()
+        },
     ),
     command(
         "data-previous-picture",
@@ -263,7 +268,10 @@ pub static COMMANDS: &[Command] = &[
     command(
         "data-convert",
         T("convert", "转换"),
-        T("Makes a data set with pictures as files of captioned pictures in parquet", "将 parquet 中的图文数据转换为带图片文件的数据集"),
+        T(
+            "Makes a data set with pictures as files of captioned pictures in parquet",
+            "将 parquet 中的图文数据转换为带图片文件的数据集",
+        ),
         &["C"],
         19,
         manage::can_convert,
@@ -318,12 +326,8 @@ fn toggle(app: &mut App, mode: SeenMode) -> Effects {
 
 pub fn pick_model(app: &mut App) -> Effects {
     let dir = app.settings.last.model.as_ref().and_then(|dir| dir.parent()).unwrap_or(&app.here).to_owned();
-    app.pick_files(app.t(text::MODEL_TITLE), Want::Any, false, &dir, |paths| {
-        paths.first().map_or(Action::All(Vec::new()), |path| {
-            // A folder cannot be chosen but by its path or one of its files.
-            let dir = if path.extension().is_some() { path.parent().unwrap_or(path) } else { path };
-            Action::Data(Msg::Model(dir.to_owned()))
-        })
+    app.pick_files(app.t(text::MODEL_TITLE), Want::Folders, false, &dir, |paths| {
+        paths.first().map_or(Action::All(Vec::new()), |dir| Action::Data(Msg::Model(dir.clone())))
     })
 }
 

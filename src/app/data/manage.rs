@@ -56,10 +56,24 @@ pub struct Removed {
 pub enum Msg {
     /// It lies here now: look for sets again and open it.
     Made(Source),
-    Converted { source: Source, written: usize, skipped: usize, json: PathBuf },
+    Converted {
+        source: Source,
+        written: usize,
+        skipped: usize,
+        json: PathBuf,
+    },
     /// There is an entry of this name for other data, as the text says.
-    Taken { file: PathBuf, dir: PathBuf, name: String, why: String },
-    Replace { file: PathBuf, dir: PathBuf, name: String },
+    Taken {
+        file: PathBuf,
+        dir: PathBuf,
+        name: String,
+        why: String,
+    },
+    Replace {
+        file: PathBuf,
+        dir: PathBuf,
+        name: String,
+    },
     Unregister(Source),
     Removed(Removed),
     PutBack,
@@ -225,12 +239,7 @@ pub fn ask_unregister(app: &mut App) -> Effects {
     let info = source.dir.join(dataset_info::FILE_NAME);
     let info = lightbox_core::safe_text::clean_line(&info.display().to_string(), 300);
     let question = text::UNREGISTER_TEXT.fill(app.lang(), &[&source.title(), &info]);
-    app.confirm(
-        app.t(text::UNREGISTER),
-        question,
-        true,
-        Action::Data(super::Msg::Manage(Msg::Unregister(source))),
-    )
+    app.confirm(app.t(text::UNREGISTER), question, true, Action::Data(super::Msg::Manage(Msg::Unregister(source))))
 }
 
 pub fn ask_filter(app: &mut App) -> Effects {

@@ -68,23 +68,32 @@ pub fn opened() -> App {
     let mut app = with_rows(600);
     let id = app.data.open.as_ref().unwrap().id;
     let rows = (0..120).map(|i| {
-        (i, match i % 5 {
-            0 => good("What is the diagnosis in the image?", ANSWER, 1, 1),
-            1 => good("图片中的诊断结果是怎样？", "这是一张模拟的头部非增强 CT 图像，左侧可见小病灶。", 1, 1),
-            2 => good("Compare both.", "The second has the lesion.", 3, 2),
-            3 => good("Hello", "Hello, how can I help you?", 1, 0),
-            _ => Row::Bad("odd_turns: the conversation has 3 turns, so the last one is not an answer".into()),
-        })
+        (
+            i,
+            match i % 5 {
+                0 => good("What is the diagnosis in the image?", ANSWER, 1, 1),
+                1 => good("图片中的诊断结果是怎样？", "这是一张模拟的头部非增强 CT 图像，左侧可见小病灶。", 1, 1),
+                2 => good("Compare both.", "The second has the lesion.", 3, 2),
+                3 => good("Hello", "Hello, how can I help you?", 1, 0),
+                _ => Row::Bad("odd_turns: the conversation has 3 turns, so the last one is not an answer".into()),
+            },
+        )
     });
     update_app(&mut app, Action::Data(Msg::Rows(id, rows.collect())));
-    show(&mut app, Shown {
-        index: 0,
-        origin: "/home/u/data/phantoms/phantoms.json:2".into(),
-        images: vec![ImageRef::File("/home/u/data/phantoms/0.png".into())],
-        turns: vec![(Who::User, "<image>What is the diagnosis in the image?".into()), (Who::Assistant, ANSWER.into())],
-        more: 0,
-        problem: None,
-    });
+    show(
+        &mut app,
+        Shown {
+            index: 0,
+            origin: "/home/u/data/phantoms/phantoms.json:2".into(),
+            images: vec![ImageRef::File("/home/u/data/phantoms/0.png".into())],
+            turns: vec![
+                (Who::User, "<image>What is the diagnosis in the image?".into()),
+                (Who::Assistant, ANSWER.into()),
+            ],
+            more: 0,
+            problem: None,
+        },
+    );
     app
 }
 
@@ -222,7 +231,8 @@ pub fn statistics() -> App {
 /// As the link makes it of what a hostile file holds.
 pub fn hostile() -> App {
     let mut app = opened();
-    let text = "\x1b]0;title\x07\x1b[2J\u{202e}gnirts\u{200b} e\u{301}\u{301}\u{301} 👩‍👩‍👧‍👦 ＡＢＣ تجربة\n\tx\r\n".repeat(8);
+    let text =
+        "\x1b]0;title\x07\x1b[2J\u{202e}gnirts\u{200b} e\u{301}\u{301}\u{301} 👩‍👩‍👧‍👦 ＡＢＣ تجربة\n\tx\r\n".repeat(8);
     let conversation = lightbox_core::text::Conversation {
         system: Some(text.clone()),
         tools: None,
@@ -434,11 +444,15 @@ fn an_entry_is_taken_out_after_a_question_and_put_back_by_u() {
     assert!(app.overlays.is_empty(), "enter means no");
     press(&mut app, "del");
     let effects = press(&mut app, "y");
-    assert!(matches!(effects.as_slice(), [AppEffect::Data(Effect::Manage(manage::Effect::Unregister(source)))] if source.name == "phantoms"));
+    assert!(
+        matches!(effects.as_slice(), [AppEffect::Data(Effect::Manage(manage::Effect::Unregister(source)))] if source.name == "phantoms")
+    );
     let removed = Removed { source: open_source(), entry: serde_json::json!({"file_name": "a.json"}) };
     update_app(&mut app, Action::Data(Msg::Manage(manage::Msg::Removed(removed.clone()))));
     let effects = press(&mut app, "u");
-    assert!(matches!(effects.as_slice(), [AppEffect::Data(Effect::Manage(manage::Effect::PutBack(back)))] if *back == removed));
+    assert!(
+        matches!(effects.as_slice(), [AppEffect::Data(Effect::Manage(manage::Effect::PutBack(back)))] if *back == removed)
+    );
     assert!(app.data.manage.removed.is_empty());
 }
 
@@ -457,7 +471,10 @@ fn a_conversion_is_asked_for_in_three_lines() {
     let [AppEffect::Data(Effect::Manage(manage::Effect::Convert { form, .. }))] = effects.as_slice() else {
         panic!("{effects:?}")
     };
-    assert_eq!((form.out.to_str(), form.name.as_str(), form.folder.as_str()), (Some("/home/u/data"), "mllm_med", "mllm_data"));
+    assert_eq!(
+        (form.out.to_str(), form.name.as_str(), form.folder.as_str()),
+        (Some("/home/u/data"), "mllm_med", "mllm_data")
+    );
     assert_eq!(form.questions.len(), 1);
 }
 
@@ -475,7 +492,9 @@ fn the_scroll_bar_reaches_both_ends() {
 fn a_pasted_path_is_opened_and_other_text_is_not() {
     let mut app = empty();
     let effects = update_app(&mut app, Action::Paste("/data/a b.jsonl\n".into()));
-    assert!(matches!(effects.as_slice(), [AppEffect::Data(Effect::LookAt(path))] if path == Path::new("/data/a b.jsonl")));
+    assert!(
+        matches!(effects.as_slice(), [AppEffect::Data(Effect::LookAt(path))] if path == Path::new("/data/a b.jsonl"))
+    );
     assert!(update_app(&mut app, Action::Paste("hello".into())).is_empty());
 }
 

@@ -79,7 +79,8 @@ fn converted(form: &Convert, ctx: &mut Ctx) -> anyhow::Result<Option<Action>> {
 }
 
 fn registered(file: &Path, dir: &Path, name: &str, replace: bool) -> Action {
-    let outcome = describe(file, dir).map_err(RegisterError::from).and_then(|entry| register(dir, name, entry, replace));
+    let outcome =
+        describe(file, dir).map_err(RegisterError::from).and_then(|entry| register(dir, name, entry, replace));
     match outcome {
         Ok(()) => manage(Msg::Made(Source { dir: dir.to_owned(), name: name.to_owned() })),
         Err(e @ RegisterError::Taken { .. }) => {

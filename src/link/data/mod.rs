@@ -204,10 +204,7 @@ fn look_at(path: &Path) -> Action {
         return look_at(beside);
     }
     if path.is_file() {
-        return Action::All(vec![
-            found(&[beside.to_owned()]),
-            Action::Data(Msg::Open(source(beside, &path))),
-        ]);
+        return Action::All(vec![found(&[beside.to_owned()]), Action::Data(Msg::Open(source(beside, &path)))]);
     }
     let sets = found(std::slice::from_ref(&path));
     let Action::Data(Msg::Found { found: list, .. }) = &sets else { return sets };

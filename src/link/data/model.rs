@@ -58,9 +58,8 @@ impl Models {
         let Some(dir) = candidates.into_iter().find(|dir| is_model(dir)) else { return Ok(None) };
         let demo_profile = by.demo.join("demo.yaml");
         let of_demo = dir.starts_with(&by.demo);
-        let chosen = profiles
-            .iter()
-            .find(|(_, path)| Some(path) == by.profile.as_ref() || (of_demo && *path == demo_profile));
+        let chosen =
+            profiles.iter().find(|(_, path)| Some(path) == by.profile.as_ref() || (of_demo && *path == demo_profile));
         let loaded = self.load(&dir)?;
         let (mut options, mut budget) = (EncodeOptions::default(), PixelBudget::default());
         if let Some((profile, _)) = chosen {

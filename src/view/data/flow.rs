@@ -23,7 +23,7 @@ impl Flow {
             if i > 0 {
                 self.end_line();
             }
-            for word in paragraph.split_word_bounds() {
+            for word in words::atoms(paragraph) {
                 self.word(if word == "\t" { "    " } else { word }, style);
             }
         }

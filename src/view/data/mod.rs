@@ -94,7 +94,8 @@ fn note(ui: &mut Ui, area: Rect) {
         ui.empty(inner, &title, ui.t(text::OPENING_NEXT));
         let task = data.working.get(&crate::app::data::Work::Open).and_then(|task| ui.app.tasks.get(*task));
         if let Some(share) = task.and_then(|task| task.share()) {
-            let gauge = Rect { x: inner.x + 2, y: inner.y + 5, width: inner.width.saturating_sub(4).min(60), height: 1 };
+            let gauge =
+                Rect { x: inner.x + 2, y: inner.y + 5, width: inner.width.saturating_sub(4).min(60), height: 1 };
             ui.gauge(gauge.intersection(inner), share);
         }
         return;

@@ -71,7 +71,8 @@ fn draw_pictures(ui: &mut Ui, area: Rect, open: &Open, shown: &Shown) {
         ui.picture(Rect { width: column.width.saturating_sub(u16::from(together > 1)), ..*column }, image);
     }
     if let Some(caption) = caption {
-        let number = if together > 1 { format!("{}–{}", first + 1, first + together) } else { (first + 1).to_string() };
+        let number =
+            if together > 1 { format!("{}–{}", first + 1, first + together) } else { (first + 1).to_string() };
         let said = text::PICTURE_OF.fill(ui.app.lang(), &[&number, &count]);
         ui.line(caption, Line::from(vec![Span::styled(said, ui.theme.dim), Span::styled("  , .", ui.theme.key)]));
         ui.click(caption, Action::Run("data-next-picture"));

@@ -93,11 +93,8 @@ fn head(ui: &Ui, seen: &SeenView, width: u16) -> Vec<Line<'static>> {
 }
 
 fn tokens(ui: &mut Ui, area: Rect, open: &Open, seen: &SeenView) {
-    let actions = ListActions {
-        click: |i| Action::Data(Msg::Pick(Pane::Detail, i)),
-        open: None,
-        wheel: wheel(Pane::Detail),
-    };
+    let actions =
+        ListActions { click: |i| Action::Data(Msg::Pick(Pane::Detail, i)), open: None, wheel: wheel(Pane::Detail) };
     let digits = words::count(seen.tokens.len() as u64).len();
     let focused = ui.app.data.focus == Pane::Detail;
     ui.list(area, DETAIL, &open.tokens, focused, actions, |ui, i| {
