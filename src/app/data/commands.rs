@@ -21,10 +21,11 @@ const fn command(
     Command { name, title, doc, keys, screen: Some(Screen::Data), hint, enabled, run }
 }
 
-const OPEN: fn(&App) -> bool = |app| app.data.open.is_some();
+const OPEN: fn(&App) -> bool = |app| app.data.open.is_some() && !app.data.covered();
 
 fn shown(app: &App) -> bool {
-    app.data.open.as_ref().is_some_and(|open| open.shown.is_some() && open.mode != Mode::Statistics)
+    let there = |open: &super::open::Open| open.shown.is_some() && open.mode != Mode::Statistics;
+    !app.data.covered() && app.data.open.as_ref().is_some_and(there)
 }
 
 fn pictures(app: &App) -> usize {

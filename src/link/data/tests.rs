@@ -318,7 +318,7 @@ fn a_path_is_looked_at_and_opened_by_what_it_is() {
     let dir = folder();
     let mut world = World::new();
     let wanted = |world: &mut World, path: PathBuf| {
-        world.run(Effect::LookAt(path));
+        world.run(Effect::LookAt(path, Vec::new()));
         world.wait(|action| match action {
             Action::Data(Msg::Open(source)) => Some(Ok(source.name)),
             Action::Say(_, why) => Some(Err(why)),
