@@ -24,14 +24,14 @@ texts! {
     MORE_SETS = "There is more here than was looked at: o opens a folder below.", "此处内容过多，未全部查看：按 o 打开下级文件夹。";
     NO_SAMPLES = "The set has no samples.", "该数据集没有样本。";
     NO_MATCHES = "No sample fits. esc shows all again.", "没有匹配的样本。按 Esc 显示全部。";
-    SEARCHING = "Searching: {0} of {1} looked at, {2} found. x stops.", "搜索中：已查看 {0} / {1}，找到 {2}。按 x 停止。";
+    SEARCHING = "{2} found · {0} of {1} · x stops", "找到 {2} · 已查看 {0} / {1} · x 停止";
     FOUND = "{0} found", "找到 {0} 个";
     FOUND_PART = "{0} found in the first {1}", "前 {1} 个中找到 {0} 个";
     SEARCH_FAILED = "The search ended: {0}", "搜索中止：{0}";
     SET_LINE = "{0} samples · {1}", "{0} 个样本 · {1}";
     SET_PROBLEMS = "{0} problems", "{0} 个问题";
     SET_GOOD = "no problems", "无问题";
-    KIND_NAMED = "in dataset_info.json", "登记于 dataset_info.json";
+    KIND_NAMED = "dataset_info.json", "dataset_info.json";
     KIND_PARQUET = "parquet", "parquet";
     KIND_JSON = "JSON", "JSON";
 
@@ -95,15 +95,15 @@ texts! {
     H_PICTURES = "Pictures per sample", "每样本图片数";
     H_TURNS = "Turns", "对话轮数";
 
-    CHECK_RUNNING = "Checking: {0} of {1}, {2} problems. x stops.", "检查中：{0} / {1}，{2} 个问题。按 x 停止。";
+    CHECK_RUNNING = "{2} problems · {0} of {1} checked · x stops", "{2} 个问题 · 已检查 {0} / {1} · x 停止";
     CHECK_NONE = "Nothing is wrong so far.", "目前没有发现问题。";
     CHECK_DONE_GOOD = "All samples and pictures can be used.", "所有样本与图片均可使用。";
     CHECK_PART = "stopped after {0} of {1}", "在 {0} / {1} 处停止";
     CHECK_GOOD = "{0} samples checked: nothing is wrong ({1} problems)", "已检查 {0} 个样本：没有问题（{1} 个）";
     CHECK_BAD = "{0} samples checked: {1} problems", "已检查 {0} 个样本：{1} 个问题";
 
-    OPEN_TITLE = "Open a data file (ctrl-v a path: folders too)", "打开数据文件（可粘贴文件夹路径）";
-    MODEL_TITLE = "Model folder: choose a file in it", "模型文件夹：选择其中任一文件";
+    OPEN_TITLE = "Open a data file, or a folder by its .", "打开数据文件，或在文件夹内选 .";
+    MODEL_TITLE = "Model folder: choose . in it", "模型文件夹：进入后选 .";
     PASTE_PATH = "A pasted or dropped path is opened; this is none.", "可粘贴或拖入路径来打开；这不是路径。";
 
     CONVERT = "Convert", "转换";

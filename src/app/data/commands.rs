@@ -21,10 +21,11 @@ const fn command(
     Command { name, title, doc, keys, screen: Some(Screen::Data), hint, enabled, run }
 }
 
-const OPEN: fn(&App) -> bool = |app| app.data.open.is_some();
+const OPEN: fn(&App) -> bool = |app| app.data.open.is_some() && !app.data.covered();
 
 fn shown(app: &App) -> bool {
-    app.data.open.as_ref().is_some_and(|open| open.shown.is_some() && open.mode != Mode::Statistics)
+    let there = |open: &super::open::Open| open.shown.is_some() && open.mode != Mode::Statistics;
+    !app.data.covered() && app.data.open.as_ref().is_some_and(there)
 }
 
 fn pictures(app: &App) -> usize {
@@ -326,12 +327,8 @@ fn toggle(app: &mut App, mode: SeenMode) -> Effects {
 
 pub fn pick_model(app: &mut App) -> Effects {
     let dir = app.settings.last.model.as_ref().and_then(|dir| dir.parent()).unwrap_or(&app.here).to_owned();
-    app.pick_files(app.t(text::MODEL_TITLE), Want::Any, false, &dir, |paths| {
-        paths.first().map_or(Action::All(Vec::new()), |path| {
-            // A folder cannot be chosen but by its path or one of its files.
-            let dir = if path.extension().is_some() { path.parent().unwrap_or(path) } else { path };
-            Action::Data(Msg::Model(dir.to_owned()))
-        })
+    app.pick_files(app.t(text::MODEL_TITLE), Want::Folders, false, &dir, |paths| {
+        paths.first().map_or(Action::All(Vec::new()), |dir| Action::Data(Msg::Model(dir.clone())))
     })
 }
 

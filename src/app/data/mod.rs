@@ -155,8 +155,8 @@ pub enum Msg {
 #[derive(Debug)]
 pub enum Effect {
     Discover(Vec<PathBuf>),
-    /// Says what lies at a path, and opens it.
-    LookAt(PathBuf),
+    /// Says what lies at a path, and opens it. The sets of the other folders are listed, too.
+    LookAt(PathBuf, Vec<PathBuf>),
     Open {
         id: SetId,
         source: Source,
@@ -223,6 +223,11 @@ impl Data {
         sets.into_iter().chain(rest.iter().copied()).collect()
     }
 
+    /// Something else stands in the place of the samples: what is being opened, or why it could not be.
+    pub fn covered(&self) -> bool {
+        self.opening.is_some() || self.failed.is_some()
+    }
+
     fn now(&mut self, id: SetId) -> Option<&mut Open> {
         self.open.as_mut().filter(|open| open.id == id)
     }
@@ -237,9 +242,14 @@ pub fn enter(app: &mut App) -> Effects {
 
 fn discover(app: &mut App) -> super::Effect {
     app.data.looking = true;
+    effect(Effect::Discover(folders(app)))
+}
+
+/// Where sets are looked for.
+fn folders(app: &App) -> Vec<PathBuf> {
     let mut dirs = vec![app.here.clone(), app.here.join(tour::DIR)];
     dirs.extend(app.settings.last.dataset_dir.clone());
-    effect(Effect::Discover(dirs))
+    dirs
 }
 
 /// How samples become tokens here.
@@ -260,7 +270,7 @@ fn act(app: &mut App, msg: Msg) -> Effects {
     match msg {
         Msg::Found { found, notes, complete } => sets_found(app, found, notes, complete),
         Msg::Open(source) => return open(app, source, false),
-        Msg::OpenPath(path) => return vec![effect(Effect::LookAt(path))],
+        Msg::OpenPath(path) => return vec![effect(Effect::LookAt(path, folders(app)))],
         Msg::Opened(id, result) => return opened(app, id, result),
         Msg::Working(work, task) => {
             app.data.working.insert(work, task);
@@ -379,7 +389,13 @@ fn forget_seen(app: &mut App) {
 
 fn sets_found(app: &mut App, found: Vec<Found>, notes: Vec<String>, complete: bool) {
     let data = &mut app.data;
-    let chosen = data.set().map(Source::of).or_else(|| data.open.as_ref().map(|open| open.source.clone()));
+    // Who looks at a set's samples may have got it just now, by converting or registering: the list follows.
+    let opening = data.opening.as_ref().map(|(_, source)| source.clone());
+    let open = data.open.as_ref().map(|open| open.source.clone());
+    let chosen = match data.focus {
+        Pane::Sets => opening.or_else(|| data.set().map(Source::of)).or(open),
+        _ => opening.or(open),
+    };
     (data.found, data.notes, data.more, data.looking) = (found, notes, !complete, false);
     data.sets.set_len(data.found.len());
     if let Some(at) = data.found.iter().position(|found| Some(Source::of(found)) == chosen) {
@@ -504,7 +520,8 @@ fn step(app: &mut App, to: Move) {
         cursor.go(to, heights[2]);
         cursor.at
     };
-    match (app.data.focus, &mut app.data.open) {
+    let pane = if app.data.covered() { Pane::Sets } else { app.data.focus };
+    match (pane, &mut app.data.open) {
         (Pane::Sets, _) => drop(app.data.sets.go(to, heights[0])),
         (Pane::List, Some(open)) => match (&open.mode, &mut open.check) {
             (Mode::Problems, Some(check)) => drop(check.cursor.go(to, heights[1])),

@@ -183,7 +183,9 @@ impl Open {
     /// The chosen sample.
     pub fn index(&self) -> Option<usize> {
         match (&self.mode, &self.check) {
-            (Mode::Problems, Some(check)) => check.problems.get(check.cursor.at).map(|problem| problem.index),
+            (Mode::Problems, Some(Check { problems, cursor, .. })) if !problems.is_empty() => {
+                problems.get(cursor.at).map(|problem| problem.index)
+            }
             _ => self.index_at(self.list.at),
         }
     }

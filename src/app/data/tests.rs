@@ -493,7 +493,7 @@ fn a_pasted_path_is_opened_and_other_text_is_not() {
     let mut app = empty();
     let effects = update_app(&mut app, Action::Paste("/data/a b.jsonl\n".into()));
     assert!(
-        matches!(effects.as_slice(), [AppEffect::Data(Effect::LookAt(path))] if path == Path::new("/data/a b.jsonl"))
+        matches!(effects.as_slice(), [AppEffect::Data(Effect::LookAt(path, _))] if path == Path::new("/data/a b.jsonl"))
     );
     assert!(update_app(&mut app, Action::Paste("hello".into())).is_empty());
 }

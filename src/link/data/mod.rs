@@ -88,7 +88,7 @@ impl Link {
     pub fn run(&mut self, effect: Effect) {
         match effect {
             Effect::Discover(dirs) => self.back.spawn(move || found(&dirs)),
-            Effect::LookAt(path) => self.back.spawn(move || look_at(&path)),
+            Effect::LookAt(path, others) => self.back.spawn(move || look_at(&path, &others)),
             Effect::Open { id, source, title, fresh } => self.open(id, source, title, fresh),
             Effect::Rows(id, indices) => {
                 if let Some(set) = self.sets.get(id) {
@@ -190,7 +190,7 @@ fn found(dirs: &[PathBuf]) -> Action {
 }
 
 /// What lies at a path, and opens it if it is one set.
-fn look_at(path: &Path) -> Action {
+fn look_at(path: &Path, others: &[PathBuf]) -> Action {
     let path = match path.canonicalize() {
         Ok(path) => path,
         Err(e) => {
@@ -201,14 +201,14 @@ fn look_at(path: &Path) -> Action {
     let source = |dir: &Path, name: &Path| Source { dir: dir.to_owned(), name: name.display().to_string() };
     let beside = path.parent().unwrap_or(&path);
     if path.file_name().is_some_and(|name| name == dataset_info::FILE_NAME) {
-        return look_at(beside);
+        return look_at(beside, others);
     }
+    let with_others = |dir: &Path| found(&[&[dir.to_owned()], others].concat());
     if path.is_file() {
-        return Action::All(vec![found(&[beside.to_owned()]), Action::Data(Msg::Open(source(beside, &path)))]);
+        return Action::All(vec![with_others(beside), Action::Data(Msg::Open(source(beside, &path)))]);
     }
-    let sets = found(std::slice::from_ref(&path));
-    let Action::Data(Msg::Found { found: list, .. }) = &sets else { return sets };
-    let first = list.iter().find(|found| found.problem.is_none()).map(Source::of);
+    let sets = with_others(&path);
+    let first = discover(&path).found.iter().find(|found| found.problem.is_none()).map(Source::of);
     match first {
         Some(first) => Action::All(vec![sets, Action::Data(Msg::Open(first))]),
         None => {

@@ -23,10 +23,25 @@ impl Flow {
             if i > 0 {
                 self.end_line();
             }
-            for word in paragraph.split_word_bounds() {
-                self.word(if word == "\t" { "    " } else { word }, style);
-            }
+            self.paragraph(paragraph, style);
         }
+    }
+
+    /// Atoms that fit into a line go there together: long texts are laid out at each frame.
+    fn paragraph(&mut self, text: &str, style: Style) {
+        let (mut start, mut end, mut width) = (0, 0, 0);
+        for atom in words::atoms(text) {
+            let w = words::width(atom);
+            if !atom.contains('\t') && self.used + width + w <= self.columns {
+                (end, width) = (end + atom.len(), width + w);
+                continue;
+            }
+            self.push(&text[start..end], width, style);
+            self.word(&atom.replace('\t', "    "), style);
+            end += atom.len();
+            (start, width) = (end, 0);
+        }
+        self.push(&text[start..end], width, style);
     }
 
     /// A piece that is not broken unless it is longer than a line.
@@ -56,6 +71,9 @@ impl Flow {
     }
 
     fn push(&mut self, text: &str, width: usize, style: Style) {
+        if text.is_empty() {
+            return;
+        }
         self.used += width;
         match self.spans.last_mut().filter(|last| last.style == style) {
             Some(last) => last.content.to_mut().push_str(text),

@@ -27,7 +27,7 @@ pub fn draw(ui: &mut Ui, area: Rect) {
         sets::draw(ui, sets_area);
     }
     let Some(main) = main else { return };
-    if data.opening.is_some() || data.failed.is_some() || data.open.is_none() {
+    if data.covered() || data.open.is_none() {
         return note(ui, main);
     }
     if data.open.as_ref().is_some_and(|open| open.mode == Mode::Statistics) {
@@ -47,8 +47,7 @@ pub fn draw(ui: &mut Ui, area: Rect) {
 
 /// The list of sets, and the rest.
 fn columns(data: &Data, area: Rect) -> (Option<Rect>, Option<Rect>) {
-    let busy = data.opening.is_some() || data.failed.is_some();
-    let zoomed = data.zoom && data.open.is_some() && !busy;
+    let zoomed = data.zoom && data.open.is_some() && !data.covered();
     match (zoomed, data.focus) {
         (true, Pane::Sets) => return (Some(area), None),
         (true, _) => return (None, Some(area)),
@@ -57,7 +56,7 @@ fn columns(data: &Data, area: Rect) -> (Option<Rect>, Option<Rect>) {
     }
     let width = match area.width {
         0..90 => 20,
-        90..160 => 28,
+        90..160 => 25,
         _ => 36,
     };
     let [sets, main] = Layout::horizontal([Constraint::Length(width), Constraint::Fill(1)]).areas(area);
@@ -74,7 +73,7 @@ fn panes(data: &Data, area: Rect) -> (Option<Rect>, Option<Rect>) {
     let [list, detail] = if area.width < 80 {
         Layout::vertical([Constraint::Percentage(38), Constraint::Fill(1)]).areas(area)
     } else {
-        Layout::horizontal([Constraint::Percentage(42), Constraint::Fill(1)]).areas(area)
+        Layout::horizontal([Constraint::Percentage(44), Constraint::Fill(1)]).areas(area)
     };
     (Some(list), Some(detail))
 }

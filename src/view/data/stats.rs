@@ -1,4 +1,5 @@
 //! Statistics of the set as bar charts, with their percentiles.
+use super::flow::Flow;
 use super::sample::draw_text;
 use crate::app::data::open::Measured;
 use crate::app::data::{Pane, Work};
@@ -90,13 +91,15 @@ fn chart(ui: &Ui, title: T, s: &Summary, mark: Option<usize>, width: usize) -> V
     let numbers = [s.min, s.median, s.p90, s.p99, s.max].map(words::count);
     let [min, median, p90, p99, max] = &numbers;
     let said = text::STATS_NUMBERS.fill(ui.app.lang(), &[min, median, p90, p99, max]);
-    let head = words::cut(&format!("{}  {said}", ui.t(title)), width);
-    let title_width = words::width(ui.t(title));
-    let rest: String = head.get(ui.t(title).len()..).unwrap_or_default().to_owned();
-    let mut lines = vec![Line::from(vec![
-        Span::styled(words::cut(ui.t(title), title_width), ui.theme.strong),
-        Span::styled(rest, ui.theme.dim),
-    ])];
+    let mut head = Flow::new(width as u16);
+    head.text(ui.t(title), ui.theme.strong);
+    if words::width(ui.t(title)) + 2 + words::width(&said) > width {
+        head.end_line();
+    } else {
+        head.text("  ", ui.theme.dim);
+    }
+    head.text(&said, ui.theme.dim);
+    let mut lines = head.done();
     if s.min == s.max {
         return lines;
     }
