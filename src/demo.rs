@@ -19,7 +19,7 @@ use lightbox_core::demo::{GENERATOR_VERSION, base, digest, phantom, report};
 use lightbox_core::safe_text;
 use state::{Begin, State};
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -29,7 +29,7 @@ use tools::{Ask, EXIT_INTERRUPTED, Interrupted, OwnProgram, Tools};
 /// Fine-tune a tiny embedded model on simulated pictures: the whole job in a few minutes, on the CPU of any machine
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
-    /// Plain text, no screen
+    /// Do all of it and tell it as plain text; without this, on a terminal, the workbench opens and leads through it
     #[arg(long)]
     headless: bool,
     /// Folder for everything that the demo makes
@@ -106,9 +106,13 @@ pub fn run(args: DemoArgs) -> Result<ExitCode> {
     let out: Box<dyn Write> = if args.json { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
     let text = Text::from_env(|name| std::env::var(name).ok());
     let tools = OwnProgram::new(args.json)?;
-    if args.prepare {
+    let watched = !args.headless && !args.json && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if args.prepare || watched {
         prepare(&args, text, &tools, out)?;
-        return Ok(ExitCode::SUCCESS);
+        if args.prepare {
+            return Ok(ExitCode::SUCCESS);
+        }
+        return crate::run::workbench(&crate::run::Options { demo: Some(args.dir), ..Default::default() });
     }
     match tell(&args, text, &tools, out) {
         Ok(report) => {
@@ -185,9 +189,6 @@ impl Story {
         };
         story.say(text.title);
         story.say(text.not_medical);
-        if !args.headless {
-            story.say(text.workbench_later);
-        }
         if forgotten {
             story.say(&fill(text.fresh, &[&args.dir.display()]));
         }

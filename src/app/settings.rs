@@ -13,6 +13,8 @@ pub struct Settings {
     pub mouse: bool,
     /// The first-start tour was finished or left.
     pub tour_seen: bool,
+    /// Where the tour stands: the workbench may be left and opened again in its middle.
+    pub tour_at: usize,
     /// Where the last session was, so that the next begins there.
     pub last: Last,
 }
@@ -65,6 +67,7 @@ impl Default for Settings {
             images: ImageChoice::Auto,
             mouse: true,
             tour_seen: false,
+            tour_at: 0,
             last: Last::default(),
         }
     }

@@ -36,6 +36,8 @@ pub enum Step {
 pub enum Msg {
     /// The demo's content is there, or why not.
     Made(Result<(), String>),
+    /// It lies in this folder already.
+    With(PathBuf),
 }
 
 impl Step {
@@ -79,9 +81,16 @@ impl Step {
 /// Where the demo's content lies, as `lightbox demo` has it.
 pub const DIR: &str = "lightbox-demo";
 
-/// Shows the tour from its beginning.
+/// Shows the tour: from its beginning, or where it was left.
 pub fn start(app: &mut App) {
-    app.tour = Tour { at: Some(Step::Welcome), dir: PathBuf::from(DIR), making: false };
+    let at = Step::ALL.get(app.settings.tour_at).copied().unwrap_or(Step::Welcome);
+    app.tour = Tour { at: Some(at), dir: PathBuf::from(DIR), making: false };
+}
+
+/// From its beginning, with the content of the demo that is in the folder `dir` already.
+fn start_with(app: &mut App, dir: PathBuf) -> Effects {
+    app.tour = Tour { at: Some(Step::Welcome), dir, making: false };
+    update(app, Msg::Made(Ok(())))
 }
 
 /// The user wants the next step.
@@ -103,12 +112,13 @@ pub fn next(app: &mut App) -> Effects {
 /// The user has seen enough.
 pub fn stop(app: &mut App) -> Effects {
     app.tour.at = None;
-    app.settings.tour_seen = true;
+    (app.settings.tour_seen, app.settings.tour_at) = (true, 0);
     vec![Effect::SaveSettings]
 }
 
 pub fn update(app: &mut App, msg: Msg) -> Effects {
     match msg {
+        Msg::With(dir) => start_with(app, dir),
         Msg::Made(Ok(())) => {
             app.tour.making = false;
             let mut effects = open_demo(app);
@@ -126,14 +136,20 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
 fn enter(app: &mut App, step: Option<Step>) -> Effects {
     let Some(step) = step else { return stop(app) };
     app.tour.at = Some(step);
-    match step {
+    app.settings.tour_at = step.number();
+    let mut effects = match step {
         Step::Look => super::update(app, Action::Go(Screen::Data)),
         Step::Ask => {
             app.chat.sides[0].model = Some(tuned(app));
+            if app.chat.attached.is_empty() {
+                app.chat.attached = vec![app.here.join(&app.tour.dir).join("sample.png")];
+            }
             Vec::new()
         }
         _ => Vec::new(),
-    }
+    };
+    effects.push(Effect::SaveSettings);
+    effects
 }
 
 /// Shows the demo's content on every screen.

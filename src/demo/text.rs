@@ -6,7 +6,6 @@ use std::fmt::Display;
 pub struct Text {
     pub title: &'static str,
     pub not_medical: &'static str,
-    pub workbench_later: &'static str,
     /// step number, number of steps, name of the step
     pub step: &'static str,
     pub steps: [&'static str; 7],
@@ -69,7 +68,6 @@ impl Text {
 pub static EN: Text = Text {
     title: "Lightbox demo: a tiny Qwen2-VL learns to read head phantoms.",
     not_medical: "Pictures and texts are simulated. Nothing here is medical advice.",
-    workbench_later: "The workbench screen is still to come, so the demo runs as plain text (the same as with --headless).",
     step: "[{}/{}] {}",
     steps: [
         "Unpack the base model",
@@ -115,7 +113,6 @@ pub static EN: Text = Text {
 pub static ZH: Text = Text {
     title: "Lightbox 演示：让一个很小的 Qwen2-VL 学会看头部体模。",
     not_medical: "图像和文字均为模拟，不构成任何医疗建议。",
-    workbench_later: "工作台界面尚未完成，演示以纯文本方式运行（与 --headless 相同）。",
     step: "[{}/{}] {}",
     steps: [
         "解包基础模型",

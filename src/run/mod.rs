@@ -33,8 +33,8 @@ pub struct Options {
     pub screen: Option<Screen>,
     pub language: Option<Lang>,
     pub no_mouse: bool,
-    /// Begin the tour.
-    pub tour: bool,
+    /// Begin the tour with the demo's content in this folder.
+    pub demo: Option<PathBuf>,
 }
 
 /// The workbench, until the user leaves it.
@@ -74,7 +74,7 @@ async fn run(options: &Options) -> Result<ExitCode> {
         stage,
         events: Some(EventStream::new()),
     };
-    let outcome = workbench.run(results, &replies.typed).await;
+    let outcome = workbench.run(results, &replies.typed, options.demo.clone()).await;
     workbench.links.tasks.cancel_all();
     drop(workbench.stage);
     outcome
@@ -98,7 +98,7 @@ fn start(options: &Options) -> App {
     if let Some(wrong) = wrong {
         app.say(Level::Warning, wrong);
     }
-    if options.tour || !app.settings.tour_seen {
+    if !app.settings.tour_seen && options.demo.is_none() {
         crate::app::tour::start(&mut app);
     }
     app
@@ -125,10 +125,13 @@ enum Woken {
 }
 
 impl Loop {
-    async fn run(&mut self, mut results: UnboundedReceiver<Action>, typed: &[u8]) -> Result<ExitCode> {
+    async fn run(&mut self, mut results: UnboundedReceiver<Action>, typed: &[u8], demo: Option<PathBuf>) -> Result<ExitCode> {
         let mut signals = signals(self.stage.fd()).context("listening for signals")?;
         let screen = self.app.screen;
         self.act(Action::Go(screen))?;
+        if let Some(dir) = demo {
+            self.act(Action::Tour(crate::app::tour::Msg::With(dir)))?;
+        }
         for c in String::from_utf8_lossy(typed).chars().filter(|c| !c.is_control()) {
             self.act(Action::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE)))?;
         }
