@@ -1,17 +1,20 @@
 //! The command line: one module a command. Each returns an exit code or an
 //! error that knows one ([`lightbox_core::exit`]); this file turns both into what the shell sees.
 
+mod ask;
 mod data;
+mod download;
+mod estimate;
 mod progress;
 pub mod runs;
 mod table;
 pub mod train;
-mod watch;
+pub mod watch;
 mod workbench;
 pub mod worker;
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, ExportArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::say::say;
@@ -33,8 +36,12 @@ struct Cli {
 enum Command {
     /// Look at, check, measure, encode and convert data sets
     Data(data::DataArgs),
+    /// Load a model or data set from the Hugging Face Hub
+    Download(download::DownloadArgs),
     /// Fine-tune a model as a profile says
     Train(train::TrainArgs),
+    /// Memory, steps, tokens, disk and time of a training, before it starts
+    Estimate(estimate::EstimateArgs),
     /// Look at runs, steer them, compare them, queue them
     Runs(runs::RunsArgs),
     /// Ask a model about pictures
@@ -43,11 +50,16 @@ enum Command {
     Score(ScoreArgs),
     /// Answers for a whole data set
     Predict(PredictArgs),
+    /// Merge adapters into their base and write a model folder for others to load
+    Export(ExportArgs),
     /// The whole job on embedded content, on the CPU of any machine
     Demo(crate::demo::DemoArgs),
     /// Starts a run's worker and writes down how it ends
     #[command(name = "__supervise", hide = true)]
     Supervise { run: PathBuf },
+    /// Takes the terminal, asks it, shows a picture, and gives it back
+    #[command(name = "__terminal-check", hide = true)]
+    TerminalCheck,
 }
 
 pub fn main() -> ExitCode {
@@ -59,13 +71,16 @@ pub fn main() -> ExitCode {
             Err(error) if exit::code(&error) == Exit::Failed => Err(error).because(Exit::Config),
             outcome => outcome.map(|exit| ExitCode::from(exit as u8)),
         },
+        Command::Download(args) => download::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Train(args) => {
             runs::kick();
             train::train(&args)
         }
+        Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
-        Command::Chat(_) | Command::Score(_) | Command::Predict(_) => worker::pass_on(),
+        Command::Chat(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
+        Command::TerminalCheck => crate::term::check::run(),
         Command::Supervise { run } => RunDir::open(run)
             .because(Exit::Config)
             .and_then(|run| crate::supervise::run(&run, crate::supervise::Mode::Detached)),

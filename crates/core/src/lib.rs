@@ -5,11 +5,14 @@
 //! and [`text`] (conversation → token ids and labels).
 
 pub mod args;
+pub mod chat;
 pub mod data;
 pub mod demo;
+pub mod estimate;
 pub mod exit;
 pub mod fault;
 pub mod fs;
+pub mod hub;
 pub mod launch;
 pub mod profile;
 pub mod python_json;

@@ -1,7 +1,7 @@
 //! The worker's command line. `lightbox` starts it; torchrun, srun or a person may as well.
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, ExportArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::launch::{Launch, tell_torchrun};
 use lightbox_core::profile::Profile;
@@ -35,8 +35,12 @@ enum Command {
     Score(ScoreArgs),
     /// Ask a model about pictures
     Chat(ChatArgs),
+    /// Stay loaded and answer questions: JSON lines on stdin and stdout, for the Chat screen
+    Answer,
     /// Answers for a whole data set
     Predict(PredictArgs),
+    /// Merge adapters into their base and write a model folder for others to load
+    Export(ExportArgs),
 }
 
 fn main() -> ExitCode {
@@ -71,7 +75,10 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         }
         Command::Score(args) => with_libtorch(|| commands::score::run(args)),
         Command::Chat(args) => with_libtorch(|| commands::chat::run(args)),
+        // It takes stdout away before libtorch can print there.
+        Command::Answer => commands::answer::run(),
         Command::Predict(args) => with_libtorch(|| commands::predict::run(args)),
+        Command::Export(args) => with_libtorch(|| commands::export::run(args)),
     }
 }
 

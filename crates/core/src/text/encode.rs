@@ -284,7 +284,7 @@ fn cut(turns: &[Turn], cutoff_len: usize, newest_first: bool) -> Vec<(usize, usi
 }
 
 /// LLaMA-Factory's `infer_seqlen`: shares `budget` (> 0) between a source and a target that may be too long for it.
-fn infer_seqlen(source_len: usize, target_len: usize, budget: usize) -> (usize, usize) {
+pub(crate) fn infer_seqlen(source_len: usize, target_len: usize, budget: usize) -> (usize, usize) {
     let max_target_len = if target_len * 2 < budget {
         budget
     } else if source_len * 2 < budget {

@@ -7,11 +7,21 @@ use super::{EncodeError, Message, Role};
 use crate::python_json;
 use serde_json::Value;
 
+/// The template as Jinja, as the published Qwen2-VL folders hold it: for those who load a folder that we write. Nothing here
+/// is computed from it.
+pub const CHAT_TEMPLATE: &str = include_str!("chat_template.jinja");
+
 /// The system text where neither sample nor options give one.
 pub const DEFAULT_SYSTEM: &str = "You are a helpful assistant.";
 
 /// Stands for one picture in a message.
 pub const IMAGE_MARK: &str = "<image>";
+/// `text` with a mark for each of its pictures. As LLaMA-Factory: those that no mark names stand before the text, in order.
+pub fn with_image_marks(text: &str, pictures: usize) -> String {
+    let missing = pictures.saturating_sub(text.matches(IMAGE_MARK).count());
+    IMAGE_MARK.repeat(missing) + text
+}
+
 pub(super) const VIDEO_MARK: &str = "<video>";
 pub(super) const AUDIO_MARK: &str = "<audio>";
 
