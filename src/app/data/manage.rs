@@ -77,6 +77,8 @@ pub enum Msg {
     Unregister(Source),
     Removed(Removed),
     PutBack,
+    /// The entry is in its dataset_info.json again.
+    IsBack(Source),
 }
 
 #[derive(Debug)]
@@ -117,6 +119,12 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
             let said = text::UNREGISTERED.fill(app.lang(), &[&removed.source.title()]);
             app.say(Level::Good, said);
             app.data.manage.removed.push(removed);
+            vec![discover(app)]
+        }
+        Msg::IsBack(source) => {
+            let info = source.dir.join(dataset_info::FILE_NAME);
+            let said = text::REGISTERED.fill(app.lang(), &[&source.title(), &info.display()]);
+            app.say(Level::Good, said);
             vec![discover(app)]
         }
         Msg::PutBack => {

@@ -571,10 +571,10 @@ fn back(app: &mut App) -> Effects {
     if app.data.opening.take().is_some() {
         return stop(app, Work::Open);
     }
-    if app.data.failed.take().is_some() || std::mem::take(&mut app.data.zoom) {
+    if app.data.failed.take().is_some() {
         return Vec::new();
     }
-    let seen = app.data.seen;
+    let (seen, zoom) = (app.data.seen, app.data.zoom);
     let Some(open) = &mut app.data.open else { return Vec::new() };
     match (app.data.focus, open.mode) {
         (_, Mode::Statistics) => {
@@ -594,6 +594,10 @@ fn back(app: &mut App) -> Effects {
             want(app)
         }
         (Pane::List, _) if open.filter.is_some() => update(app, Msg::ShowAll),
+        _ if zoom => {
+            app.data.zoom = false;
+            Vec::new()
+        }
         (Pane::List, _) => {
             (app.data.focus, app.data.sets_hidden) = (Pane::Sets, false);
             Vec::new()

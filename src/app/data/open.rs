@@ -220,9 +220,9 @@ impl Open {
 
     /// Goes to a sample; if a search hides it, shows all again.
     pub fn go_to(&mut self, index: usize) {
-        let found = self.filter.as_ref().map(|filter| filter.matches.iter().position(|m| *m as usize == index));
-        match found {
-            Some(Some(row)) => self.list.at = row,
+        let wanted = u32::try_from(index).unwrap_or(u32::MAX);
+        match self.filter.as_ref().map(|filter| filter.matches.binary_search(&wanted)) {
+            Some(Ok(row)) => self.list.at = row,
             _ => {
                 self.filter = None;
                 self.list = Cursor { at: index.min(self.len.saturating_sub(1)), len: self.len };

@@ -421,6 +421,33 @@ fn what_the_model_sees_follows_the_chosen_sample() {
 }
 
 #[test]
+fn zoomed_panes_follow_enter_and_esc_and_esc_leaves_the_zoom_last() {
+    let mut app = opened();
+    press(&mut app, "z");
+    press(&mut app, "enter");
+    assert_eq!((app.data.focus, app.data.zoom), (Pane::Detail, true));
+    press(&mut app, "esc");
+    assert_eq!((app.data.focus, app.data.zoom), (Pane::List, true));
+    press(&mut app, "esc");
+    assert_eq!((app.data.focus, app.data.zoom), (Pane::List, false));
+    press(&mut app, "esc");
+    assert_eq!(app.data.focus, Pane::Sets);
+}
+
+#[test]
+fn nothing_acts_on_samples_that_what_is_being_opened_covers() {
+    let mut app = opened();
+    press(&mut app, "esc");
+    press(&mut app, "j");
+    press(&mut app, "enter");
+    app.data.focus = Pane::List;
+    let before = open_of(&app).list.at;
+    press(&mut app, "G");
+    assert!(press(&mut app, "J").is_empty() && app.overlays.is_empty());
+    assert_eq!(open_of(&app).list.at, before);
+}
+
+#[test]
 fn tab_goes_through_the_panes_that_are_there() {
     let mut app = opened();
     let mut seen = vec![app.data.focus];

@@ -34,7 +34,7 @@ pub fn run(tasks: &Runner, effect: Effect) {
         }),
         Effect::PutBack(Removed { source, entry }) => {
             tasks.back().spawn(move || match register(&source.dir, &source.name, entry, false) {
-                Ok(()) => manage(Msg::Made(source)),
+                Ok(()) => manage(Msg::IsBack(source)),
                 Err(e) => Action::Say(Level::Error, e.to_string()),
             });
         }
@@ -159,6 +159,10 @@ pub(super) fn download(mut command: Command, ctx: &mut Ctx) -> anyhow::Result<Op
     let said = said.and_then(|thread| thread.join().ok()).unwrap_or_default();
     match folder.filter(|_| status.success()) {
         Some(folder) => Ok(Some(Action::Data(DataMsg::OpenPath(folder)))),
-        None => bail!("{}", said.trim().lines().last().unwrap_or("the download ended without a folder")),
+        None => {
+            let mut lines = said.lines().filter(|line| !line.trim().is_empty()).rev();
+            let error = lines.clone().find(|line| line.starts_with("error"));
+            bail!("{}", error.or(lines.next()).unwrap_or("the download ended without a folder"))
+        }
     }
 }

@@ -41,15 +41,20 @@ pub struct Link {
 
 /// The sets that are open, the one used last at the end.
 #[derive(Debug, Clone, Default)]
-struct Sets(Arc<Mutex<Vec<(SetId, Source, Arc<Dataset>)>>>);
+struct Sets(Arc<Mutex<Vec<OpenSet>>>);
+
+type OpenSet = (SetId, Source, Arc<Dataset>);
 
 impl Sets {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(SetId, Source, Arc<Dataset>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<OpenSet>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, id: SetId) -> Option<Arc<Dataset>> {
-        self.lock().iter().find(|(known, ..)| *known == id).map(|(.., set)| set.clone())
+        let mut sets = self.lock();
+        let at = sets.iter().position(|(known, ..)| *known == id)?;
+        sets[at..].rotate_left(1);
+        sets.last().map(|(.., set)| set.clone())
     }
 
     /// If it is open already: under its new id from now on.

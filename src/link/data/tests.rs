@@ -71,7 +71,7 @@ impl World {
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let row = |i: usize| {
-        let answer = if i % 2 == 0 { "even \u{1b}[31m" } else { "odd" };
+        let answer = if i.is_multiple_of(2) { "even \u{1b}[31m" } else { "odd" };
         let mut messages = vec![serde_json::json!({"role": "user", "content": format!("question {i}")})];
         if i % 10 != 9 {
             messages.push(serde_json::json!({"role": "assistant", "content": answer}));
@@ -164,7 +164,7 @@ fn a_search_sends_all_matches_and_its_end() {
             looked = done;
             None
         }
-        Msg::Searched(1, 7, result) => Some(result.unwrap()),
+        Msg::Searched(1, 7, result) => result.ok(),
         _ => None,
     });
     assert_eq!(looked, 1_000);
@@ -258,7 +258,7 @@ fn a_file_is_registered_found_taken_out_and_put_back() {
     };
     let made = |world: &mut World| {
         world.data(|msg| match msg {
-            Msg::Manage(ManageMsg::Made(source)) => Some(source),
+            Msg::Manage(ManageMsg::Made(source) | ManageMsg::IsBack(source)) => Some(source),
             _ => None,
         })
     };
