@@ -1,7 +1,9 @@
 //! The command line: one module a command. Each returns an exit code or an
 //! error that knows one ([`lightbox_core::exit`]); this file turns both into what the shell sees.
 
+mod ask;
 mod data;
+mod download;
 mod progress;
 pub mod runs;
 mod table;
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     /// Look at, check, measure, encode and convert data sets
     Data(data::DataArgs),
+    /// Load a model or data set from the Hugging Face Hub
+    Download(download::DownloadArgs),
     /// Fine-tune a model as a profile says
     Train(train::TrainArgs),
     /// Look at runs, steer them, compare them, queue them
@@ -59,6 +63,7 @@ pub fn main() -> ExitCode {
             Err(error) if exit::code(&error) == Exit::Failed => Err(error).because(Exit::Config),
             outcome => outcome.map(|exit| ExitCode::from(exit as u8)),
         },
+        Command::Download(args) => download::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Train(args) => {
             runs::kick();
             train::train(&args)

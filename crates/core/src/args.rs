@@ -136,7 +136,7 @@ fn base_model_of(adapter: &Path) -> Option<PathBuf> {
 
 fn hub_hint(dir: &Path) -> &'static str {
     if dir.components().count() == 2 && !dir.is_absolute() {
-        "; a Hub name has to be downloaded to a folder first"
+        "; a Hub name has to be downloaded first (`lightbox download model NAME` prints the folder)"
     } else {
         ""
     }

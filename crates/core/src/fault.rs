@@ -7,7 +7,7 @@
 //! code 2. Each fault that strikes is told on stderr. Unit tests set faults for their own thread with [`inject`].
 //!
 //! Points: `fs` (each operation of [`crate::fs`]), `fs.KIND` (`open`, `write`, `sync`, `rename`, `unlink`, `mkdir`,
-//! `rmdir`, `set_len`, `sync_dir`, `reserve`), `checkpoint.PLACE`, `state.replace`, `log.line`, `step.loss`, `step.grad`,
+//! `rmdir`, `set_len`, `sync_dir`, `symlink`, `link`, `reserve`), `checkpoint.PLACE`, `state.replace`, `log.line`, `step.loss`, `step.grad`,
 //! `micro`.
 use crate::exit::Exit;
 use crate::runs::say::say;

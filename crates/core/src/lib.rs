@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exit;
 pub mod fault;
 pub mod fs;
+pub mod hub;
 pub mod launch;
 pub mod profile;
 pub mod python_json;

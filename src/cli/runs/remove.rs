@@ -3,6 +3,7 @@
 //! name. The folder is renamed first, so that one that is half deleted is not taken for a run.
 
 use super::{Run, facts, words};
+use crate::cli::ask::confirmed;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use lightbox_core::exit::{Because, Exit};
@@ -10,7 +11,6 @@ use lightbox_core::fs;
 use lightbox_core::runs::queue::Home;
 use lightbox_core::runs::{RunDir, checkpoints, drive, registry};
 use lightbox_core::safe_text::clean_line;
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Files and folders of a run, ours and those that LLaMA-Factory and the HF Trainer leave. A `*` at the end stands for
@@ -143,19 +143,6 @@ fn foreign(folder: &Path) -> std::io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// Asks on the terminal. Without one nothing is deleted that was not asked for with `--yes`.
-fn confirmed(question: &str) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(anyhow!("{question} There is no terminal to ask on: say --yes")).because(Exit::Usage);
-    }
-    let mut err = std::io::stderr();
-    write!(err, "{} [y/N] ", clean_line(question, 500))?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn forget_in_queue(run: &RunDir) -> Result<()> {

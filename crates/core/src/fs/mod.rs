@@ -122,6 +122,32 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     op::rename(from, to).map_err(|e| naming(&format!("renaming {} to", from.display()), to, e))
 }
 
+/// Makes `path` a symlink to `target` (relative: from the link's folder), in the place of a file or link that is there.
+///
+/// # Errors
+/// Names the link. What was there is still there then.
+pub fn replace_link(target: &Path, path: &Path) -> io::Result<()> {
+    let at = |e| naming("linking", path, e);
+    match op::symlink(target, path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            let made = tempfile::Builder::new().prefix(".tmp-").make_in(parent(path), |temp| op::symlink(target, temp));
+            let ((), temp) = made.map_err(at)?.into_parts();
+            op::rename(&temp, path).map_err(at)?;
+            temp.keep().map_err(|e| at(e.error))?;
+        }
+        made => made.map_err(at)?, // the usual case leaves nothing, whenever we are killed
+    }
+    sync_dir(parent(path))
+}
+
+/// A second name for a file on the same file system; nothing may have that name yet.
+///
+/// # Errors
+/// Names the new one.
+pub fn hard_link(file: &Path, path: &Path) -> io::Result<()> {
+    op::hard_link(file, path).map_err(|e| naming("linking", path, e))
+}
+
 /// Removes a file; one that is not there is no error.
 ///
 /// # Errors

@@ -72,6 +72,17 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Links are not replayed by the tests of power cuts: none of a run's files is one.
+pub(super) fn symlink(target: &Path, path: &Path) -> io::Result<()> {
+    come_by("fs.symlink")?;
+    std::os::unix::fs::symlink(target, path)
+}
+
+pub(super) fn hard_link(file: &Path, path: &Path) -> io::Result<()> {
+    come_by("fs.link")?;
+    std::fs::hard_link(file, path)
+}
+
 pub(super) fn unlink(path: &Path) -> io::Result<()> {
     come_by("fs.unlink")?;
     std::fs::remove_file(path)?;

@@ -1,0 +1,37 @@
+//! Models and data sets from a Hub: what a repository holds, the files themselves, and what is here already.
+//!
+//! The cache is the one of Python's huggingface_hub. The transfer is ours, because the Rust client (hf-hub 1.0) begins
+//! again after a broken connection, stores error pages as weights and compares no checksums: here a file gets its name
+//! when its size and hash are what the Hub says, and what is half is gone on with.
+//!
+//! Everything blocks. [`download`] tells its progress at least ten times a second, also while nothing comes, and stops as
+//! soon as it is told to. Uploads are not in here, and no login: the token is read where Python's tools put it.
+//!
+//! ```no_run
+//! use lightbox_core::hub::{self, Client, Filters, Kind, Repo};
+//! use std::ops::ControlFlow;
+//! let client = Client::from_env()?;
+//! let listing = hub::list(&Repo::new(Kind::Model, "Qwen/Qwen2-VL-2B-Instruct"), &client)?;
+//! let folder = hub::download(&listing, &Filters::default(), &mut |progress| {
+//!     println!("{} of {} bytes", progress.done_bytes, progress.total_bytes);
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), hub::HubError>(())
+//! ```
+//!
+//! Read next: [`transfer`].
+
+mod cache;
+mod client;
+mod download;
+mod error;
+mod progress;
+mod repo;
+mod transfer;
+
+pub use cache::{Cached, cache_dir, cached, cached_in};
+pub use client::Client;
+pub use download::{download, lay_out, missing_bytes};
+pub use error::HubError;
+pub use progress::Progress;
+pub use repo::{Filters, Hash, Kind, Listing, RemoteFile, Repo, list};

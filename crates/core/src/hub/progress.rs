@@ -1,0 +1,151 @@
+//! What a download tells while it runs, and how it is told to stop.
+
+use super::HubError;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// How a download stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Progress {
+    /// The file that is being loaded.
+    pub file: String,
+    pub file_done: u64,
+    pub file_bytes: u64,
+    /// Over all files, with what was here before.
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    pub files_done: usize,
+    pub files: usize,
+    /// What came from the network in the last seconds.
+    pub bytes_per_second: f64,
+    /// Why nothing comes just now: a broken connection and when it is tried again, or another program's lock.
+    pub note: Option<String>,
+}
+
+impl Progress {
+    /// At the present speed.
+    pub fn seconds_left(&self) -> Option<f64> {
+        let left = self.total_bytes.saturating_sub(self.done_bytes) as f64;
+        (self.bytes_per_second >= 1.0).then(|| left / self.bytes_per_second)
+    }
+}
+
+/// The speed is that of so long.
+const WINDOW: Duration = Duration::from_secs(5);
+/// How often a download looks whether it is to stop.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+pub(super) type Notify<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
+
+/// Keeps a [`Progress`] and tells it. Every method that tells fails with [`HubError::Cancelled`] if it is told to stop.
+pub(super) struct Meter<'a> {
+    progress: Progress,
+    notify: &'a mut Notify<'a>,
+    /// Bytes of the files before the present one.
+    before: u64,
+    /// Received so far, at these times.
+    marks: VecDeque<(Instant, u64)>,
+    received: u64,
+}
+
+impl<'a> Meter<'a> {
+    pub fn new(files: usize, total_bytes: u64, notify: &'a mut Notify<'a>) -> Self {
+        let progress = Progress { files, total_bytes, ..Progress::default() };
+        Self { progress, notify, before: 0, marks: VecDeque::from([(Instant::now(), 0)]), received: 0 }
+    }
+
+    pub fn begin(&mut self, file: &str, bytes: u64) -> Result<(), HubError> {
+        (self.progress.file, self.progress.file_bytes) = (file.to_owned(), bytes);
+        self.at(0)
+    }
+
+    pub fn finish(&mut self) -> Result<(), HubError> {
+        self.before += self.progress.file_bytes;
+        self.progress.files_done += 1;
+        (self.progress.file_done, self.progress.done_bytes) = (self.progress.file_bytes, self.before);
+        self.tell()
+    }
+
+    /// So much of the present file is here.
+    pub fn at(&mut self, done: u64) -> Result<(), HubError> {
+        (self.progress.file_done, self.progress.done_bytes) = (done, self.before + done);
+        self.tell()
+    }
+
+    /// So much came from the network.
+    pub fn received(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+        self.clear_note();
+    }
+
+    pub fn note(&mut self, why: String) {
+        self.progress.note = Some(why);
+    }
+
+    pub fn clear_note(&mut self) {
+        self.progress.note = None;
+    }
+
+    /// Nothing happened.
+    pub fn tell(&mut self) -> Result<(), HubError> {
+        let now = Instant::now();
+        if self.marks.back().is_none_or(|(last, _)| now - *last >= TICK) {
+            self.marks.push_back((now, self.received));
+        }
+        while self.marks.len() > 1 && self.marks.front().is_some_and(|(first, _)| now - *first > WINDOW) {
+            self.marks.pop_front();
+        }
+        if let Some((first, received)) = self.marks.front() {
+            let seconds = (now - *first).as_secs_f64();
+            // The first moment says nothing about speed.
+            let known = seconds >= TICK.as_secs_f64();
+            self.progress.bytes_per_second = if known { (self.received - received) as f64 / seconds } else { 0.0 };
+        }
+        match (self.notify)(&self.progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(HubError::Cancelled),
+        }
+    }
+
+    /// Waits, and goes on telling.
+    pub fn sleep(&mut self, time: Duration) -> Result<(), HubError> {
+        let end = Instant::now() + time;
+        loop {
+            self.tell()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(TICK));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_add_up_and_a_stop_is_heard_while_waiting() {
+        let mut seen = Vec::new();
+        let mut notify = |progress: &Progress| {
+            seen.push(progress.clone());
+            if progress.note.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let mut meter = Meter::new(2, 30, &mut notify);
+        meter.begin("a", 10).unwrap();
+        meter.received(10);
+        meter.at(10).unwrap();
+        meter.finish().unwrap();
+        meter.begin("b", 20).unwrap();
+        meter.at(5).unwrap();
+        meter.note("the connection broke".into());
+        let start = Instant::now();
+        assert!(matches!(meter.sleep(Duration::from_secs(60)), Err(HubError::Cancelled)));
+        assert!(start.elapsed() < Duration::from_secs(30));
+        let last = seen.last().unwrap();
+        assert_eq!((last.file.as_str(), last.file_done, last.done_bytes, last.files_done), ("b", 5, 15, 1));
+    }
+}

@@ -1,0 +1,10 @@
+//! Downloads from a Hub that breaks: the library, and the real program.
+
+mod library;
+mod program;
+mod server;
+
+/// Bytes that no two files share.
+fn content(seed: u32, len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 23) as u8).collect()
+}
