@@ -88,6 +88,24 @@ fn score_prints_one_line_a_sample_and_the_mean_and_names_what_it_left_out() {
 }
 
 #[test]
+fn export_makes_a_folder_that_answers_the_same_and_refuses_a_used_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let out = temp.path().join("exported");
+    let args = ["export", "--model", "assets/demo-model", "--out", out.to_str().unwrap(), "--verify", "--json"];
+    let rows = lines(&ok(run(args)));
+    let (done, progress) = rows.split_last().unwrap();
+    assert!(progress.iter().all(|r| r["event"] == "progress" && r["done"].as_u64() <= r["total"].as_u64()));
+    assert_eq!((done["event"].as_str(), done["verify"]["max_abs_diff"].as_f64()), (Some("done"), Some(0.0)));
+    let chat = |model: &str| {
+        let args = ["chat", "--model", model, "--greedy", "--max-new-tokens", "8", "--device", "cpu", "--json"];
+        lines(&ok(run(args.into_iter().chain(["--image", PICTURES[0], "--prompt", "Describe the image."]))))
+    };
+    assert_eq!(chat(out.to_str().unwrap())[0]["token_ids"], chat("assets/demo-model")[0]["token_ids"]);
+    let again = run(args);
+    assert_eq!(again.status.code(), Some(10), "{}", err(&again));
+}
+
+#[test]
 fn chat_and_predict_give_the_same_greedy_answer() {
     let temp = tempfile::tempdir().unwrap();
     data_set(temp.path());

@@ -13,7 +13,7 @@ mod workbench;
 pub mod worker;
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, ExportArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::say::say;
@@ -47,6 +47,8 @@ enum Command {
     Score(ScoreArgs),
     /// Answers for a whole data set
     Predict(PredictArgs),
+    /// Merge adapters into their base and write a model folder for others to load
+    Export(ExportArgs),
     /// The whole job on embedded content, on the CPU of any machine
     Demo(crate::demo::DemoArgs),
     /// Starts a run's worker and writes down how it ends
@@ -69,7 +71,7 @@ pub fn main() -> ExitCode {
             train::train(&args)
         }
         Command::Runs(args) => runs::run(args),
-        Command::Chat(_) | Command::Score(_) | Command::Predict(_) => worker::pass_on(),
+        Command::Chat(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
         Command::Supervise { run } => RunDir::open(run)
             .because(Exit::Config)

@@ -277,3 +277,96 @@ pub struct PredictArgs {
     #[arg(long, action = ArgAction::SetTrue)]
     pub json: bool,
 }
+
+/// `lightbox export`
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// Base model folder. Without it: the profile's, or the adapter's base model
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Adapter folder (PEFT's layout) to merge; several are added up. Without one: a copy in another dtype or shard size
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Vec<PathBuf>,
+    /// Profile whose keys decide where no option does
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// The new model folder; it gets its name when it is whole
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Write the weights in this type; auto: as the base's config.json says
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
+    /// Largest weight file, e.g. 5GB, 500MB or 2GiB; a larger tensor gets a file of its own
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
+    pub shard_size: u64,
+    /// Replace a model folder that is at --out already
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Ask the new folder, and base with adapter, the same questions (fp32, CPU) before it gets its name
+    #[arg(long)]
+    pub verify: bool,
+    /// One JSON object a line: progress (done, total, what), then done (dir, bytes, tensors, merged, verify)
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ExportArgs {
+    /// # Errors
+    /// As [`ModelArgs::resolve`].
+    pub fn resolve(&self) -> Result<ResolvedModel> {
+        let model = ModelArgs {
+            model: self.model.clone(),
+            adapter: self.adapter.clone(),
+            profile: self.profile.clone(),
+            dtype: self.dtype,
+            device: Some(Device::Cpu),
+            image_max_pixels: None,
+            image_min_pixels: None,
+            num_threads: None,
+        };
+        model.resolve()
+    }
+}
+
+/// `5GB`, `500 MB`, `2GiB` or plain bytes; K, M and G alone are thousands, as in transformers' `max_shard_size`.
+fn parse_size(word: &str) -> Result<u64, String> {
+    let word = word.trim();
+    let digits = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
+    let unit = match word[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => f64::NAN,
+    };
+    let bytes = word[..digits].parse::<f64>().unwrap_or(f64::NAN) * unit;
+    if bytes.is_finite() && (1.0..1e18).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err("a size above 0, e.g. 5GB, 500MB, 2GiB".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes_are_read_with_decimal_and_binary_units() {
+        for (word, bytes) in [
+            ("5GB", 5_000_000_000),
+            ("500 mb", 500_000_000),
+            ("1.5G", 1_500_000_000),
+            ("2GiB", 2 << 30),
+            ("300000", 300_000),
+        ] {
+            assert_eq!(parse_size(word), Ok(bytes), "{word}");
+        }
+        for word in ["", "GB", "0", "-5GB", "5 TBB", "1e9", "nan", "0.5", "99999999999999GB"] {
+            assert!(parse_size(word).is_err(), "{word}");
+        }
+    }
+}

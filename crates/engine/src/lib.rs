@@ -1,9 +1,10 @@
 //! lightbox-engine: the worker. Loads Qwen2-VL, trains it, asks it. Links libtorch; knows nothing of the terminal.
 //!
-//! Read in this order: [`config`], [`model`], [`lora`], [`train`], [`generate`], [`commands`].
+//! Read in this order: [`config`], [`model`], [`lora`], [`train`], [`generate`], [`export`], [`commands`].
 
 pub mod commands;
 pub mod config;
+pub mod export;
 pub mod generate;
 pub mod guard;
 pub mod lora;

@@ -1,7 +1,7 @@
 //! The worker's command line. `lightbox` starts it; torchrun, srun or a person may as well.
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, PredictArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, ExportArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::launch::{Launch, tell_torchrun};
 use lightbox_core::profile::Profile;
@@ -37,6 +37,8 @@ enum Command {
     Chat(ChatArgs),
     /// Answers for a whole data set
     Predict(PredictArgs),
+    /// Merge adapters into their base and write a model folder for others to load
+    Export(ExportArgs),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +74,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Score(args) => with_libtorch(|| commands::score::run(args)),
         Command::Chat(args) => with_libtorch(|| commands::chat::run(args)),
         Command::Predict(args) => with_libtorch(|| commands::predict::run(args)),
+        Command::Export(args) => with_libtorch(|| commands::export::run(args)),
     }
 }
 

@@ -1,18 +1,19 @@
 //! Tensors of a model folder: memory-mapped safetensors, one file or shards, old and new names.
 //!
 //! Inside, every tensor goes by its name on the Hub (`model.layers.0…`, `visual.blocks.0…`), whatever transformers
-//! version wrote the file; see [`hub_name`]. Only safetensors is read: a pickle can run code.
+//! version wrote the file; see [`hub_name`]. Only safetensors is read: a pickle can run code. Writing: [`write`].
+
+pub mod write;
 
 use anyhow::{Context, Result, bail};
-use lightbox_core::fs;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
+pub use write::{save, save_model};
 
 /// The open, memory-mapped files of a folder. Tensors are read on demand, so opening 150 GB costs nothing.
 pub struct Weights {
@@ -125,15 +126,36 @@ impl Weights {
     /// # Errors
     /// A missing tensor and a shape other than `shape` are named with the file.
     pub fn get(&self, name: &str, shape: &[i64], kind: Kind, device: Device) -> Result<Tensor> {
-        let t = self.get_any(name)?;
-        if t.size() != shape {
-            bail!("{}: {name} has shape {:?}, the config asks for {shape:?}", self.file_of(name), t.size());
+        self.check(name, shape)?;
+        Ok(self.get_any(name)?.to_device(device).to_kind(kind))
+    }
+
+    /// Asks for a tensor without reading it.
+    ///
+    /// # Errors
+    /// As [`Weights::get`]: it is missing, has another shape, or a dtype that is not read here.
+    pub fn check(&self, name: &str, shape: &[i64]) -> Result<()> {
+        let (file, entry, _) = self.entry(name)?;
+        if entry.shape != shape {
+            bail!("{}: {name} has shape {:?}, the config asks for {shape:?}", file.path.display(), entry.shape);
         }
-        Ok(t.to_device(device).to_kind(kind))
+        Ok(())
+    }
+
+    /// The dtype of a tensor in its file.
+    pub fn kind(&self, name: &str) -> Result<Kind> {
+        self.entry(name).map(|(_, _, kind)| kind)
     }
 
     /// Copies one tensor as it lies in the file, to the CPU.
     pub fn get_any(&self, name: &str) -> Result<Tensor> {
+        let (file, entry, kind) = self.entry(name)?;
+        // `f_from_data_size` copies: the map stays private to this object.
+        Tensor::f_from_data_size(&file.map[entry.range.clone()], &entry.shape, kind)
+            .with_context(|| format!("{}: {name}", file.path.display()))
+    }
+
+    fn entry(&self, name: &str) -> Result<(&Mapped, &Entry, Kind)> {
         let (file, key) =
             self.index.get(name).with_context(|| format!("the tensor {name} is missing in {}", self.describe()))?;
         let file = &self.files[*file];
@@ -141,13 +163,7 @@ impl Weights {
         let kind = kind_of(entry.dtype).with_context(|| {
             format!("{}: {key} has dtype {:?}, which is not read here", file.path.display(), entry.dtype)
         })?;
-        // `f_from_data_size` copies: the map stays private to this object.
-        Tensor::f_from_data_size(&file.map[entry.range.clone()], &entry.shape, kind)
-            .with_context(|| format!("{}: {key}", file.path.display()))
-    }
-
-    fn file_of(&self, name: &str) -> String {
-        self.index.get(name).map(|(i, _)| self.files[*i].path.display().to_string()).unwrap_or_default()
+        Ok((file, entry, kind))
     }
 
     fn describe(&self) -> String {
@@ -199,88 +215,10 @@ fn kind_of(d: Dtype) -> Option<Kind> {
     })
 }
 
-fn dtype_name(k: Kind) -> Result<&'static str> {
-    Ok(match k {
-        Kind::Float => "F32",
-        Kind::Double => "F64",
-        Kind::Half => "F16",
-        Kind::BFloat16 => "BF16",
-        Kind::Int64 => "I64",
-        Kind::Int => "I32",
-        Kind::Uint8 => "U8",
-        Kind::Bool => "BOOL",
-        other => bail!("dtype {other:?} cannot be stored in safetensors here"),
-    })
-}
-
-/// Writes one safetensors file (sorted by name, `{"format": "pt"}` in the header as transformers < 5 insists),
-/// tensor by tensor, so that only one tensor at a time is in host memory; fsynced, then renamed into place.
-pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!({"format": "pt"}));
-    let mut offset = 0usize;
-    for (name, t) in tensors {
-        let bytes = t.numel() * t.kind().elt_size_in_bytes();
-        header.insert(
-            name.clone(),
-            json!({"dtype": dtype_name(t.kind())?, "shape": t.size(), "data_offsets": [offset, offset + bytes]}),
-        );
-        offset += bytes;
-    }
-    let mut header = serde_json::to_vec(&header)?;
-    // The data begins 8-byte aligned, padded with blanks: safetensors' own rule.
-    header.resize(header.len().next_multiple_of(8), b' ');
-
-    fs::write_atomic_by(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
-        for t in tensors.values() {
-            let t = t.to_device(Device::Cpu).contiguous();
-            let bytes = t.numel() * t.kind().elt_size_in_bytes();
-            // SAFETY: contiguous CPU tensor of exactly `bytes` bytes, alive through the write.
-            out.write_all(unsafe { std::slice::from_raw_parts(t.data_ptr() as *const u8, bytes) })?;
-        }
-        Ok(())
-    })?;
-    Ok(())
-}
-
-/// Writes `model.safetensors`, or shards of at most `shard_bytes` with their index, as `save_pretrained` lays them out.
-pub fn save_model(dir: &Path, tensors: BTreeMap<String, Tensor>, shard_bytes: usize) -> Result<()> {
-    let size = |t: &Tensor| t.numel() * t.kind().elt_size_in_bytes();
-    let total: usize = tensors.values().map(size).sum();
-    if total <= shard_bytes {
-        return save(&dir.join("model.safetensors"), &tensors);
-    }
-    let mut shards: Vec<BTreeMap<String, Tensor>> = vec![BTreeMap::new()];
-    let mut filled = 0;
-    for (name, t) in tensors {
-        let bytes = size(&t);
-        if filled > 0 && filled + bytes > shard_bytes {
-            shards.push(BTreeMap::new());
-            filled = 0;
-        }
-        filled += bytes;
-        shards.last_mut().expect("never empty").insert(name, t);
-    }
-    let mut weight_map = Map::new();
-    let count = shards.len();
-    for (i, shard) in shards.iter().enumerate() {
-        let file = format!("model-{:05}-of-{count:05}.safetensors", i + 1);
-        for name in shard.keys() {
-            weight_map.insert(name.clone(), file.clone().into());
-        }
-        save(&dir.join(&file), shard)?;
-    }
-    let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
-    let path = dir.join("model.safetensors.index.json");
-    fs::write_atomic(&path, serde_json::to_string_pretty(&index)?.as_bytes())
-        .with_context(|| path.display().to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn names_of_every_transformers_version_meet_at_the_hub_name() {

@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 
 /// Files and folders of a run, ours and those that LLaMA-Factory and the HF Trainer leave. A `*` at the end stands for
 /// anything.
-const OWN: [&str; 50] = [
+const OWN: [&str; 52] = [
     ".lock*",
     ".partial-*",
     ".run.json.lock",
     ".tmp-*",
     ".trash-*",
     "LATEST",
+    "LICENSE",
+    "NOTICE",
     "README.md",
     "adapter_config.json",
     "adapter_model.safetensors",

@@ -23,7 +23,7 @@ pub use encode::{EncodeOptions, Encoded, encode_conversation, encode_prompt};
 pub use error::EncodeError;
 pub use rope::{image_tokens, rope_index};
 pub use stream::StreamDecoder;
-pub use template::{DEFAULT_SYSTEM, IMAGE_MARK};
+pub use template::{CHAT_TEMPLATE, DEFAULT_SYSTEM, IMAGE_MARK};
 pub use tokenizer::Tokenizer;
 
 /// The label of a token on which no loss is taken: `ignore_index` of PyTorch's cross-entropy.

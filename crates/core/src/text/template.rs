@@ -7,6 +7,10 @@ use super::{EncodeError, Message, Role};
 use crate::python_json;
 use serde_json::Value;
 
+/// The template as Jinja, as the published Qwen2-VL folders hold it: for those who load a folder that we write. Nothing here
+/// is computed from it.
+pub const CHAT_TEMPLATE: &str = include_str!("chat_template.jinja");
+
 /// The system text where neither sample nor options give one.
 pub const DEFAULT_SYSTEM: &str = "You are a helpful assistant.";
 

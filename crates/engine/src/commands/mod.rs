@@ -1,6 +1,7 @@
 //! What the worker's commands do, one file each.
 
 pub mod chat;
+pub mod export;
 pub mod predict;
 pub mod score;
 
@@ -22,13 +23,17 @@ fn load(m: &ResolvedModel) -> Result<Ready> {
         tch::set_num_threads(n as i32);
     }
     let device = setup::device(m.device).because(Exit::Device)?;
-    let kind = match m.dtype {
+    setup::load(&m.model, &m.adapters, kind(m.dtype), device)
+}
+
+/// `None`: not asked for.
+fn kind(dtype: Dtype) -> Option<Kind> {
+    match dtype {
         Dtype::Auto => None,
         Dtype::F32 => Some(Kind::Float),
         Dtype::Bf16 => Some(Kind::BFloat16),
         Dtype::F16 => Some(Kind::Half),
-    };
-    setup::load(&m.model, &m.adapters, kind, device)
+    }
 }
 
 /// The generation keys of a profile, for this model.

@@ -38,6 +38,13 @@ pub struct Lora {
     pub dropout: f64,
 }
 
+impl Lora {
+    /// What it adds to W: scale·B·A `[out, in]`, in the adapter's dtype.
+    pub fn delta(&self) -> Tensor {
+        self.b.matmul(&self.a) * self.scale
+    }
+}
+
 pub struct Linear {
     /// Path on the Hub without `.weight`, e.g. `model.layers.0.self_attn.q_proj`.
     pub name: String,
@@ -83,10 +90,7 @@ impl Linear {
     pub fn merged_weight(&self) -> Tensor {
         match &self.lora {
             None => self.weight.shallow_clone(),
-            Some(l) => {
-                let delta = l.b.matmul(&l.a) * l.scale;
-                (self.weight.to_kind(Kind::Float) + delta.to_kind(Kind::Float)).to_kind(self.weight.kind())
-            }
+            Some(l) => (self.weight.to_kind(Kind::Float) + l.delta().to_kind(Kind::Float)).to_kind(self.weight.kind()),
         }
     }
 

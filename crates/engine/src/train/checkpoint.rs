@@ -1,29 +1,17 @@
 //! What a run saves: `checkpoint-N/` to go on from, and the finished adapter or model at the top of the run directory.
 
 use super::Trained;
+use crate::export::files;
 use crate::model::Qwen2Vl;
 use crate::{lora, weights};
 use anyhow::{Context, Result};
 use lightbox_core::profile::Profile;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// Files of a model folder that a fine-tuned copy needs unchanged.
-const MODEL_FILES: [&str; 9] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "chat_template.json",
-    "chat_template.jinja",
-];
-
 /// Shards of a fully fine-tuned model: transformers' old limit, which every reader copes with.
-const SHARD_BYTES: usize = 5_000_000_000;
+const SHARD_BYTES: u64 = 5_000_000_000;
 
 /// AdamW's moments.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
@@ -35,7 +23,7 @@ pub fn save(to: &Path, profile: &Profile, model: &Qwen2Vl, trained: &Trained) ->
         Trained::Lora(config) => lora::save(model, config, &base_name(profile), to),
         Trained::Full => {
             weights::save_model(to, named(model), SHARD_BYTES)?;
-            copy_model_files(profile, to)
+            copy_model_files(profile, model, to)
         }
     }
 }
@@ -71,7 +59,7 @@ pub fn save_final(to: &Path, profile: &Profile, model: &Qwen2Vl, trained: &Train
             };
             let tensors = named(model).into_iter().map(|(k, t)| (k, t.to_kind(kind))).collect();
             weights::save_model(to, tensors, SHARD_BYTES)?;
-            copy_model_files(profile, to)
+            copy_model_files(profile, model, to)
         }
     }
 }
@@ -84,14 +72,8 @@ fn named(model: &Qwen2Vl) -> BTreeMap<String, Tensor> {
     model.named_weights().into_iter().map(|(k, t)| (k, t.detach())).collect()
 }
 
-fn copy_model_files(profile: &Profile, to: &Path) -> Result<()> {
-    let from = PathBuf::from(base_name(profile));
-    for name in MODEL_FILES {
-        let source = from.join(name);
-        if source.exists() {
-            lightbox_core::fs::copy(&source, &to.join(name))
-                .with_context(|| format!("copying {}", source.display()))?;
-        }
-    }
-    Ok(())
+/// Config, tokenizer and the rest of the base's folder.
+fn copy_model_files(profile: &Profile, model: &Qwen2Vl, to: &Path) -> Result<()> {
+    let untied = model.config.tie_word_embeddings && model.lm_head.is_some();
+    files::write(Path::new(&base_name(profile)), to, &model.config, None, untied)
 }

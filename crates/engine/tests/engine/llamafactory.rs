@@ -91,7 +91,7 @@ static MODEL: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
             (hub_name(&name), x)
         })
         .collect();
-    weights::save_model(&dir, tensors, usize::MAX).unwrap();
+    weights::save_model(&dir, tensors, u64::MAX).unwrap();
     (temp, dir)
 });
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use tch::Kind;
 
-fn reference_python() -> Option<PathBuf> {
+pub fn reference_python() -> Option<PathBuf> {
     let named = std::env::var_os("LIGHTBOX_REFERENCE_PYTHON").map(PathBuf::from);
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.reference/bin/python");
     named.or(Some(own)).filter(|p| p.exists())
