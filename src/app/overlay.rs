@@ -236,13 +236,23 @@ impl Files {
             name: "..".into(),
             bytes: 0,
         });
-        up.into_iter().chain(fits.into_iter().map(|i| shown[i].clone())).collect()
+        // a folder is chosen from within: then it was seen what is in it
+        let this = (typed.is_empty() && self.want == Want::Folders).then(|| Entry {
+            is_file: false,
+            name: ".".into(),
+            bytes: 0,
+        });
+        this.into_iter().chain(up).chain(fits.into_iter().map(|i| shown[i].clone())).collect()
     }
 
     /// The file or folder under the cursor.
     pub fn chosen(&self) -> Option<(PathBuf, Entry)> {
         let entry = self.visible().into_iter().nth(self.filter.cursor.at)?;
-        let path = if entry.name == ".." { self.dir.parent()?.to_owned() } else { self.dir.join(&entry.name) };
+        let path = match entry.name.as_str() {
+            "." => self.dir.clone(),
+            ".." => self.dir.parent()?.to_owned(),
+            name => self.dir.join(name),
+        };
         Some((path, entry))
     }
 
@@ -506,7 +516,7 @@ fn enter_files(app: &mut App, mut files: Files) -> Effects {
     }
     match files.chosen() {
         _ if !files.marked.is_empty() => super::update(app, (files.then)(files.marked)),
-        Some((path, entry)) if entry.is_file => super::update(app, (files.then)(vec![path])),
+        Some((path, entry)) if entry.is_file || entry.name == "." => super::update(app, (files.then)(vec![path])),
         Some((path, _)) => {
             let effects = files.enter_dir(path);
             app.overlays.push(Overlay::Files(files));

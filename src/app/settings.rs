@@ -15,6 +15,10 @@ pub struct Settings {
     pub tour_seen: bool,
     /// Where the last session was, so that the next begins there.
     pub last: Last,
+    /// Folders of models and adapters that the user added to the list of models.
+    pub models: Vec<PathBuf>,
+    /// Folders that the workbench exported; only these it offers to remove.
+    pub exports: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +70,8 @@ impl Default for Settings {
             mouse: true,
             tour_seen: false,
             last: Last::default(),
+            models: Vec::new(),
+            exports: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that belong to one screen lie in a module of its name; those of commands stand in the table of commands itself.
 
 pub mod common;
+pub mod models;
 pub mod tour;
 
 use std::fmt::Display;
@@ -74,7 +75,7 @@ macro_rules! texts {
 /// Every table of texts; a new module is added here.
 #[cfg(test)]
 fn all() -> Vec<(String, T)> {
-    let tables: &[(&str, &[(&str, T)])] = &[("common", common::ALL), ("tour", tour::ALL)];
+    let tables: &[(&str, &[(&str, T)])] = &[("common", common::ALL), ("models", models::ALL), ("tour", tour::ALL)];
     let named =
         tables.iter().flat_map(|(module, table)| table.iter().map(move |(name, t)| (format!("{module}::{name}"), *t)));
     let commands = crate::app::commands::all();
