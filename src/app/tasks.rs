@@ -13,6 +13,8 @@ pub struct Task {
     /// What was done when it first told: a download that goes on has much of it behind it, which says nothing of its pace.
     pub began_at: u64,
     pub state: State,
+    /// Its screen says more about its end than "done".
+    pub told: bool,
     pub started_ms: u64,
     pub ended_ms: u64,
 }
@@ -82,6 +84,7 @@ impl Tasks {
                     progress,
                     began_at: 0,
                     state: State::Running,
+                    told: false,
                     started_ms: now_ms,
                     ended_ms: 0,
                 });
@@ -106,6 +109,13 @@ impl Tasks {
     pub fn stop(&mut self, id: TaskId) -> bool {
         let task = self.list.iter_mut().find(|task| task.id == id && task.state == State::Running);
         task.map(|task| task.state = State::Stopping).is_some()
+    }
+
+    /// Its screen tells of its good end.
+    pub fn told(&mut self, id: TaskId) {
+        if let Some(task) = self.list.iter_mut().find(|task| task.id == id) {
+            task.told = true;
+        }
     }
 
     /// Seconds tick while something runs.

@@ -154,12 +154,12 @@ fn tick(app: &mut App) -> Effects {
 
 fn task(app: &mut App, news: tasks::News) -> Effects {
     if let tasks::News::Ended(id, state) = &news
-        && let Some(title) = app.tasks.get(*id).map(|task| task.title.clone())
+        && let Some((title, told)) = app.tasks.get(*id).map(|task| (task.title.clone(), task.told))
     {
         match state {
             tasks::State::Failed(why) => app.say(Level::Error, format!("{title}: {why}")),
             tasks::State::Cancelled => app.say(Level::Info, format!("{title}: {}", app.t(common::CANCELLED))),
-            tasks::State::Done => app.say(Level::Good, format!("{title}: {}", app.t(common::DONE))),
+            tasks::State::Done if !told => app.say(Level::Good, format!("{title}: {}", app.t(common::DONE))),
             _ => {}
         }
     }

@@ -53,6 +53,7 @@ impl Tools for FakeTools {
 
 fn args(dir: &Path) -> DemoArgs {
     DemoArgs {
+        prepare: false,
         headless: true,
         dir: dir.to_owned(),
         json: true,

@@ -200,6 +200,11 @@ impl Form {
         args
     }
 
+    /// What a user would type, an option a line.
+    fn lines(&self) -> String {
+        self.command().replace(" --", " \\\n  --")
+    }
+
     /// What a user would type.
     pub fn command(&self) -> String {
         let args = self.args();
@@ -406,7 +411,8 @@ fn ended(app: &mut App, id: u64, end: End) -> Effects {
             app.models.wanted = Some(path);
         }
         End::Exported(path, verified) => {
-            app.models.jobs.remove(at);
+            let job = app.models.jobs.remove(at);
+            job.task.into_iter().for_each(|task| app.tasks.told(task));
             let shown = clean_line(&path.display().to_string(), 300);
             let found = verified.as_ref().map_or(String::new(), |v| format!(" · {}", verdict(v, lang)));
             app.say(Level::Good, text::EXPORTED.fill(lang, &[&shown]) + &found);
@@ -442,7 +448,10 @@ pub fn open_form(app: &mut App) -> Effects {
         Some(facts) => (Some(entry.path.clone()), facts.base_path.clone(), "merged"),
         None => (None, Some(entry.path.clone()), "copy"),
     };
-    let name = entry.name.rsplit_once('@').map_or(entry.name.as_str(), |(name, _)| name);
+    let name = match (&entry.origin, entry.path.file_name()) {
+        (Origin::Folder, Some(name)) => name.to_string_lossy().into_owned(),
+        _ => entry.name.split('@').next().unwrap_or_default().to_owned(),
+    };
     let name: String = name.chars().map(|c| if c == '/' || c.is_whitespace() { '-' } else { c }).collect();
     let out = entry.beside(&app.here).join(format!("{name}-{suffix}"));
     let form = Form { adapter, base, out, dtype: DTYPES[0], shard: "5GB".to_owned(), verify: true };
@@ -532,7 +541,7 @@ fn start(app: &mut App) -> Effects {
         app.say(Level::Warning, text::NO_BASE.fill(lang, &[&named]));
         return show_form(app, Field::Base);
     }
-    let question = text::EXPORT_QUESTION.fill(lang, &[&clean_line(&form.command(), 2000)]);
+    let question = text::EXPORT_QUESTION.fill(lang, &[&clean(&form.lines())]);
     let title = app.t(text::FORM_TITLE);
     app.confirm(title, question, false, Action::Models(Msg::Export))
 }

@@ -9,7 +9,7 @@ use lightbox_core::runs::info::RunInfo;
 use lightbox_core::runs::state::RunState;
 use lightbox_core::runs::{RunDir, checkpoints, registry};
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 pub fn scan(places: &Places) -> (Vec<Entry>, Option<Disk>) {
     let mut runs = registry::all().unwrap_or_default();
@@ -26,7 +26,8 @@ fn disk(dir: PathBuf, used: u64) -> Option<Disk> {
 }
 
 fn find(places: &Places, cached: &[Cached], runs: Vec<RunDir>) -> (Vec<Entry>, u64) {
-    let mut found = Found { exports: places.exports.iter().map(|dir| real(dir)).collect(), ..Found::default() };
+    let exports = places.exports.iter().map(|dir| real(dir)).collect();
+    let mut found = Found { exports, here: real(&places.here), ..Found::default() };
     for one in cached.iter().filter(|one| one.kind == hub::Kind::Model) {
         let kind = if holds(&one.path) == Some(Holds::Adapter) { Kind::Adapter } else { Kind::Base };
         let at = if one.revision == "main" { String::new() } else { format!("@{}", short(&one.revision)) };
@@ -54,6 +55,7 @@ struct Found {
     entries: Vec<Entry>,
     seen: HashSet<PathBuf>,
     exports: HashSet<PathBuf>,
+    here: PathBuf,
     counted: Counted,
     used: u64,
 }
@@ -74,7 +76,7 @@ impl Found {
             Holds::Base if export => Kind::Export,
             Holds::Base => Kind::Base,
         };
-        self.add(dir, name_of(dir), kind, Origin::Folder);
+        self.add(dir, name_of(dir, &self.here), kind, Origin::Folder);
     }
 
     /// A run's own adapter and its checkpoints; gives the base that its profile names.
@@ -173,8 +175,17 @@ fn real(dir: &Path) -> PathBuf {
     std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned())
 }
 
-fn name_of(dir: &Path) -> String {
-    dir.file_name().map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned())
+/// Below `here` its path from there, else its last two parts: many folders are called `model`.
+fn name_of(dir: &Path, here: &Path) -> String {
+    let dir = real(dir);
+    if let Ok(rest) = dir.strip_prefix(here)
+        && rest.components().next().is_some()
+    {
+        return rest.display().to_string();
+    }
+    let parts: Vec<_> = dir.components().rev().take(2).collect();
+    let name: PathBuf = parts.iter().rev().filter(|part| matches!(part, Component::Normal(_))).collect();
+    if name.as_os_str().is_empty() { dir.display().to_string() } else { name.display().to_string() }
 }
 
 /// A commit by its first digits.
@@ -233,8 +244,8 @@ mod tests {
         let (entries, used) = find(&places, &[], runs);
         let seen: Vec<(Kind, &str)> = entries.iter().map(|entry| (entry.kind, entry.name.as_str())).collect();
         let expected = [
+            (Kind::Base, "lightbox-demo/model"),
             (Kind::Export, "merged"),
-            (Kind::Base, "model"),
             (Kind::Adapter, "other"),
             (Kind::Adapter, "第一"),
             (Kind::Checkpoint, "第一/checkpoint-9"),

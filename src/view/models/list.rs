@@ -6,7 +6,7 @@ use crate::app::cursor::Move;
 use crate::app::models::entry::{Entry, Kind, Lack, Origin};
 use crate::app::models::work::{Job, State};
 use crate::app::models::{LIST, Models, Msg, Pane, Row};
-use crate::text::{common, models as text};
+use crate::text::{T, common, models as text};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -68,11 +68,15 @@ pub fn draw(ui: &mut Ui, area: Rect) {
     cursor.set_len(rows.len());
     let focused = models.focus == Pane::List;
     ui.list(body, LIST, &cursor, focused, ACTIONS, |ui, i| match rows[i] {
-        Row::Bases => Line::styled(ui.t(text::BASES), ui.theme.accent),
-        Row::Adapters => Line::styled(ui.t(text::ADAPTERS), ui.theme.accent),
+        Row::Bases => heading(ui, text::BASES),
+        Row::Adapters => heading(ui, text::ADAPTERS),
         Row::Entry(at) => entry(ui, &ui.app.models, &ui.app.models.entries[at], &columns),
         Row::Job(at) => job(ui, &ui.app.models.jobs[at], &columns),
     });
+}
+
+fn heading(ui: &Ui, title: T) -> Line<'static> {
+    Line::styled(format!(" {}", ui.t(title)), ui.theme.accent)
 }
 
 fn empty(ui: &mut Ui, area: Rect) {

@@ -15,7 +15,7 @@ use std::path::Path;
 pub fn draw(ui: &mut Ui, area: Rect) {
     let [main, disk] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     // on a narrow screen the list needs names, sizes and states only; the rest is in the details
-    let share = if main.width >= 110 { 60 } else { 56 };
+    let share = if main.width >= 150 { 60 } else { 56 };
     let [left, right] = Layout::horizontal([Constraint::Percentage(share), Constraint::Fill(1)]).areas(main);
     list::draw(ui, left);
     details::draw(ui, right);
