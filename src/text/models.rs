@@ -16,6 +16,7 @@ texts! {
     WHOLE = "complete", "完整";
     HALF = "half here", "未下完";
     HALF_OF = "half: {0} of {1}", "未下完：{0} / {1}";
+    HALF_PERCENT = "half: {0} %", "未下完 {0} %";
     LACKS = "lacks {0}", "缺少 {0}";
     LOOKING = "asking the Hub…", "正在查询 Hub…";
     WAITING = "r shows what it loads", "按 r 查看下载内容";
@@ -91,7 +92,7 @@ texts! {
     FORM_COPY = "Copy the command", "复制命令";
     AS_IS = "as the base has them", "与基座相同";
     CHOOSE_BASE = "not here: choose one", "本机没有：请选择";
-    VERIFY_YES = "yes: asks both the same questions (fp32 on the CPU; takes minutes and memory)", "是：向两者提同样的问题（CPU fp32；需数分钟和较多内存）";
+    VERIFY_YES = "yes: both are asked the same questions (fp32, CPU)", "是：向两者提同样的问题（fp32，CPU）";
     VERIFY_NO = "no", "否";
     OUT_LABEL = "The folder must not be there yet; it gets its name when it is whole.", "目录不能已存在；全部写完后才会出现。";
     SHARD_LABEL = "For example 5GB, 500MB or 2GiB:", "例如 5GB、500MB 或 2GiB：";

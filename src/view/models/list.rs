@@ -119,7 +119,7 @@ fn entry(ui: &Ui, models: &Models, entry: &Entry, c: &Columns) -> Line<'static> 
     };
     let (state, style) = match models.job_of(entry) {
         Some(job) => job_state(ui, job, c.state),
-        None => state(ui, entry),
+        None => state(ui, entry, c.state),
     };
     Line::from(vec![
         Span::raw(" "),
@@ -147,9 +147,13 @@ pub fn origin(ui: &Ui, entry: &Entry) -> String {
     }
 }
 
-fn state(ui: &Ui, entry: &Entry) -> (String, Style) {
+fn state(ui: &Ui, entry: &Entry, room: usize) -> (String, Style) {
     match &entry.lack {
         None => (ui.t(text::WHOLE).to_owned(), ui.theme.good),
+        Some(Lack::Half { here, of: Some(of) }) if room < 24 => {
+            let percent = u128::from(*here) * 100 / u128::from((*of).max(1));
+            (text::HALF_PERCENT.fill(ui.app.lang(), &[&percent.min(99)]), ui.theme.warning)
+        }
         Some(Lack::Half { here, of: Some(of) }) => {
             let text = text::HALF_OF.fill(ui.app.lang(), &[&words::size(*here), &words::size(*of)]);
             (text, ui.theme.warning)

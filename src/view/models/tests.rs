@@ -2,7 +2,8 @@ use super::super::testing::{screen, snapshots};
 use crate::app::models::work::{Job, State, Verified, Work};
 use crate::app::models::{Msg, Row, samples, update as tell};
 use crate::app::tasks::{News, Progress};
-use crate::app::{Action, App, Screen, update};
+use crate::app::{Action, App, Screen, overlay, update};
+use crate::text::Lang;
 use tui_input::Input;
 
 fn app() -> App {
@@ -84,6 +85,13 @@ fn hostile_and_long_names_a_filter_and_a_verified_export() {
 fn the_form_of_an_export_fits_a_small_screen() {
     let mut app = app();
     on(&mut app, "receipts");
-    update(&mut app, Action::Run("models-export"));
-    snapshots("models-form", &mut app);
+    for (lang, code) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
+        app.settings.language = Some(lang);
+        app.overlays.clear();
+        update(&mut app, Action::Run("models-export"));
+        insta::assert_snapshot!(format!("models-form-{code}"), screen(&mut app, 80, 24));
+        // Start: the last question
+        update(&mut app, Action::Overlay(overlay::Msg::Pick(0)));
+        insta::assert_snapshot!(format!("models-form-question-{code}"), screen(&mut app, 80, 24));
+    }
 }
