@@ -36,7 +36,7 @@ pub fn make(tasks: &Runner, dir: PathBuf) {
                 std::thread::sleep(Duration::from_millis(50));
             }
         })();
-        back.send(Action::Tour(Msg::Made(made.as_ref().map(|()| ()).map_err(|e: &anyhow::Error| format!("{e:#}")))));
+        back.send(Action::Tour(Msg::Made(made.as_ref().copied().map_err(|e: &anyhow::Error| format!("{e:#}")))));
         made.map(|()| None)
     });
 }

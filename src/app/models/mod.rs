@@ -53,7 +53,7 @@ pub struct Models {
     /// The repository of which the revision is being asked.
     pub repo: String,
     /// Chosen as soon as it is in the list.
-    pub wanted: Option<PathBuf>,
+    pub wanted: Option<Wanted>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,6 +72,23 @@ pub enum Row {
     Entry(usize),
     /// Of what is not in the list yet.
     Job(usize),
+}
+
+/// What is to be chosen when it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    Path(PathBuf),
+    /// What a download has left.
+    Repo(String, String),
+}
+
+impl Wanted {
+    fn is(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Path(path) => entry.path == *path,
+            Self::Repo(repo, revision) => entry.hub() == Some((repo.as_str(), revision.as_str())),
+        }
+    }
 }
 
 /// What the cursor is on.
@@ -203,7 +220,8 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
 
 fn found(app: &mut App, entries: Vec<Entry>, disk: Option<Disk>) {
     let models = &mut app.models;
-    let keep = models.wanted.clone().filter(|wanted| entries.iter().any(|entry| entry.path == *wanted));
+    let wanted = models.wanted.as_ref().and_then(|wanted| entries.iter().rfind(|entry| wanted.is(entry)));
+    let keep = wanted.map(|entry| entry.path.clone());
     if keep.is_some() {
         models.wanted = None;
     }

@@ -137,6 +137,17 @@ fn a_download_asks_lists_shows_what_it_loads_and_only_then_loads() {
     let effects = press(&mut app, "x");
     assert!(matches!(effects.as_slice(), [AppEffect::CancelTask(7)]), "{effects:?}");
 
+    // stopped before its end, it is chosen as soon as it is in the list
+    let mut cancelled = samples::all();
+    cancelled.push(samples::base("half", samples::cached(work::SUGGESTED, false)));
+    let kept = app.models.jobs.clone();
+    update(&mut app, Msg::Ended(*job, End::Cancelled));
+    update(&mut app, Msg::Found(cancelled, None));
+    assert_eq!(name(&app), "half");
+    update(&mut app, Msg::Found(Vec::new(), None));
+    app.models.jobs = kept;
+    app.models.cursor.at = 1;
+
     update(&mut app, Msg::Ended(*job, End::Failed("gated: accept the terms at …".into())));
     assert!(matches!(&app.models.job().unwrap().state, State::Failed(why) if why.contains("terms")));
     let effects = own(press(&mut app, "r"));
@@ -196,7 +207,7 @@ fn an_export_is_a_form_and_the_command_is_shown_before_it_runs() {
         Verified { max_abs_diff: 2e-5, rounding: 1e-5, max_logit: 21.5, tokens_equal: true, tokens: 64, questions: 4 };
     let effects = update(&mut app, Msg::Ended(*job, End::Exported(out.clone(), Some(verified))));
     assert!(effects.iter().any(|effect| matches!(effect, AppEffect::SaveSettings)));
-    assert_eq!(app.settings.exports, [out.clone()]);
+    assert_eq!(app.settings.exports.as_slice(), std::slice::from_ref(&out));
     assert!(message(&app).contains("/here/my out") && message(&app).contains("all 64 tokens"), "{}", message(&app));
     let mut entries = samples::all();
     entries[2].path = out.clone();

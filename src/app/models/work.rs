@@ -1,7 +1,7 @@
 //! What the Models screen has done: downloads, exports, removals. Each is a [`Job`] until it has ended well; one that
 //! failed stays in the list with the reason until it is tried again or put away.
 use super::entry::{Disk, Entry, Origin};
-use super::{App, scan};
+use super::{App, Wanted, scan};
 use crate::app;
 use crate::app::action::{Action, Effects};
 use crate::app::cursor::{Cursor, Move};
@@ -315,7 +315,7 @@ fn add(app: &mut App, paths: Vec<PathBuf>) -> Effects {
     if !app.settings.models.contains(&path) {
         app.settings.models.push(path.clone());
     }
-    app.models.wanted = Some(path);
+    app.models.wanted = Some(Wanted::Path(path));
     rescan(app, vec![app::Effect::SaveSettings])
 }
 
@@ -408,7 +408,7 @@ fn ended(app: &mut App, id: u64, end: End) -> Effects {
     match end {
         End::Downloaded(path) => {
             app.models.jobs.remove(at);
-            app.models.wanted = Some(path);
+            app.models.wanted = Some(Wanted::Path(path));
         }
         End::Exported(path, verified) => {
             let job = app.models.jobs.remove(at);
@@ -422,9 +422,13 @@ fn ended(app: &mut App, id: u64, end: End) -> Effects {
             app.settings.exports.retain(|known| *known != path);
             app.settings.exports.push(path.clone());
             effects.push(app::Effect::SaveSettings);
-            app.models.wanted = Some(path);
+            app.models.wanted = Some(Wanted::Path(path));
         }
-        End::Cancelled => drop(app.models.jobs.remove(at)),
+        End::Cancelled => {
+            if let Work::Download { repo, revision } = app.models.jobs.remove(at).work {
+                app.models.wanted = Some(Wanted::Repo(repo, revision));
+            }
+        }
         End::Failed(why) => app.models.jobs[at].state = State::Failed(why),
     }
     let keep = app.models.entry().map(|entry| entry.path.clone());

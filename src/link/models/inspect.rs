@@ -57,6 +57,9 @@ pub fn entry(dir: &Path, name: String, kind: Kind, origin: Origin, counted: &mut
     let dtype = weights.types.iter().max_by_key(|(_, n)| **n).map_or_else(String::new, |(name, _)| short(name));
     let lack = match &origin {
         Origin::Hub(cached) if !cached.complete => {
+            // contents that are not whole have no name in the snapshot yet
+            found.bytes += cached.half_bytes;
+            *used += cached.half_bytes;
             Some(Lack::Half { here: cached.bytes + cached.half_bytes, of: cached.asked_bytes })
         }
         _ if !weights.lacks.is_empty() => Some(Lack::Files(weights.lacks)),
@@ -226,7 +229,8 @@ fn adapter(dir: &Path, lacks: &mut Vec<String>) -> AdapterFacts {
         _ => Vec::new(),
     };
     let state = TrainerState::read(&dir.join(RunDir::TRAINER_STATE)).unwrap_or_default();
-    let entries = state.log_history.iter().filter_map(|entry| serde_json::to_value(entry).ok());
+    // the newest entry that has one: others are of evaluations
+    let mut entries = state.log_history.iter().rev().filter_map(|entry| serde_json::to_value(entry).ok());
     AdapterFacts {
         base: clean_line(config["base_model_name_or_path"].as_str().unwrap_or_default(), 400),
         base_path: None,
@@ -237,7 +241,7 @@ fn adapter(dir: &Path, lacks: &mut Vec<String>) -> AdapterFacts {
         step: state.global_step,
         total: state.max_steps,
         epoch: state.epoch,
-        loss: entries.filter_map(|entry| entry["loss"].as_f64()).last(),
+        loss: entries.find_map(|entry| entry["loss"].as_f64()),
         state: None,
     }
 }

@@ -38,7 +38,9 @@ fn weights() -> Vec<u8> {
     (0..400_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-fn hub_with(server: fn(&[(&str, &[u8])]) -> Server) -> (Server, tempfile::TempDir) {
+type Make = fn(&[(&str, &[u8])]) -> Server;
+
+fn hub_with(server: Make) -> (Server, tempfile::TempDir) {
     let files: [(&str, &[u8]); 2] = [("config.json", b"{}\n"), ("model.safetensors", &weights())];
     (server(&files), tempfile::tempdir().unwrap())
 }
@@ -71,6 +73,7 @@ async fn a_repository_is_listed_loaded_cancelled_and_gone_on_with() {
     assert!(matches!(end, Msg::Ended(2, End::Cancelled)), "{end:?}");
     let half = hub::cached_in(cache.path()).remove(0);
     assert!(!half.complete && half.half_bytes > 0 && half.asked_bytes == Some(400_003), "{half:?}");
+    assert_eq!(half.revision, "main", "as it was asked for");
 
     let ask = client(&server, cache.path());
     rig.runner.start("load", move |ctx| download(ctx, 3, ask, "org/model", "main"));

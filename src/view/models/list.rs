@@ -112,9 +112,9 @@ fn entry(ui: &Ui, models: &Models, entry: &Entry, c: &Columns) -> Line<'static> 
         Kind::Adapter => text::KIND_ADAPTER,
         Kind::Checkpoint => text::KIND_CHECKPOINT,
     };
-    // what a run's checkpoints are called begins with the run; its end tells them apart
-    let name = match entry.kind {
-        Kind::Checkpoint => words::cut_left(&entry.name, c.name.saturating_sub(1)),
+    // the end of a path tells it from others, and that of a run's checkpoints
+    let name = match (&entry.origin, entry.kind) {
+        (Origin::Folder, _) | (_, Kind::Checkpoint) => words::cut_left(&entry.name, c.name.saturating_sub(1)),
         _ => words::cut(&entry.name, c.name.saturating_sub(1)),
     };
     let (state, style) = match models.job_of(entry) {

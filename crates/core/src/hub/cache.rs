@@ -6,6 +6,7 @@
 //!   refs/main               the commit that a branch stood for
 //!   snapshots/COMMIT/PATH   relative symlinks into blobs/
 //!   .lightbox/COMMIT.json   ours: the files that were asked for, so that a half snapshot is known as one
+//!   .lightbox/COMMIT.revision   ours: the branch or tag by which it was asked for
 //! .locks/…/HASH.lock        whoever loads a blob holds this, Python too
 //! ```
 
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct Cached {
     pub kind: Kind,
     pub id: String,
-    /// The branch or tag that leads there (`main` before others), else the commit.
+    /// The branch or tag that leads there (`main` before others) or was asked for, else the commit.
     pub revision: String,
     pub commit: String,
     pub path: PathBuf,
@@ -92,7 +93,7 @@ fn snapshots((dir, kind, id): (RepoDir, Kind, String)) -> Vec<Cached> {
     let commits = names(&dir.root.join("snapshots"));
     let one = |commit: String| {
         let path = dir.snapshot(&commit);
-        let revision = refs.get(&commit).unwrap_or(&commit).clone();
+        let revision = refs.get(&commit).cloned().or_else(|| dir.asked_revision(&commit)).unwrap_or(commit.clone());
         let (bytes, whole) = held(&path);
         let asked_for = dir.asked_for(&commit);
         let complete = match &asked_for {
@@ -280,21 +281,33 @@ impl RepoDir {
         refs
     }
 
-    /// Notes which files of a commit were asked for, besides those of earlier times.
-    pub fn ask_for(&self, commit: &str, files: &[&RemoteFile]) -> io::Result<()> {
+    /// Notes which files of a commit were asked for, besides those of earlier times, and by which name. That name leads
+    /// there (`refs/`) only when all are here.
+    pub fn ask_for(&self, commit: &str, revision: &str, files: &[&RemoteFile]) -> io::Result<()> {
         let before = self.asked_for(commit);
         let mut all = before.clone().unwrap_or_default();
         all.extend(files.iter().map(|file| (file.path.clone(), file.bytes)));
+        fs::create_dir_all(&self.root.join(".lightbox"))?;
+        if revision != commit && self.asked_revision(commit).as_deref() != Some(revision) {
+            fs::write_atomic(&self.revision_note(commit), revision.as_bytes())?;
+        }
         if before.as_ref() == Some(&all) {
             return Ok(());
         }
-        fs::create_dir_all(&self.root.join(".lightbox"))?;
         fs::write_atomic(&self.note(commit), &serde_json::to_vec(&all).map_err(io::Error::other)?)
     }
 
     fn asked_for(&self, commit: &str) -> Option<BTreeMap<String, u64>> {
         let bytes = std::fs::read(self.note(commit)).ok()?;
         serde_json::from_slice(&bytes).ok()
+    }
+
+    fn asked_revision(&self, commit: &str) -> Option<String> {
+        std::fs::read_to_string(self.revision_note(commit)).ok().filter(|revision| !revision.is_empty())
+    }
+
+    pub fn revision_note(&self, commit: &str) -> PathBuf {
+        self.root.join(".lightbox").join(format!("{commit}.revision"))
     }
 
     pub fn note(&self, commit: &str) -> PathBuf {

@@ -54,8 +54,13 @@ pub fn remove_from(cache: &Path, cached: &Cached) -> Result<u64, HubError> {
     }
     match others.is_empty() {
         true => fs::remove_dir_all(&dir.root)?,
-        false if dir.note(&cached.commit).exists() => fs::remove_file(&dir.note(&cached.commit))?,
-        false => {}
+        false => {
+            for note in [dir.note(&cached.commit), dir.revision_note(&cached.commit)] {
+                if note.exists() {
+                    fs::remove_file(&note)?;
+                }
+            }
+        }
     }
     Ok(freed)
 }
