@@ -65,6 +65,7 @@ texts! {
     PUT_AWAY = "E on the adapter tries again · del puts it away", "在适配器上按 E 重试 · Del 移除此行";
 
     ADD_TITLE = "Folder of a model or adapter", "模型或适配器的目录";
+    NOT_A_MODEL = "{0} holds neither a model (config.json) nor an adapter (adapter_config.json)", "{0} 中既没有模型（config.json）也没有适配器（adapter_config.json）";
     REPO_TITLE = "Download a model", "下载模型";
     REPO_LABEL = "Its name on the Hub (OWNER/NAME, or OWNER/NAME@REVISION):", "Hub 上的名称（所有者/名称，或 所有者/名称@版本）：";
     REVISION_LABEL = "Branch, tag or commit:", "分支、标签或提交：";

@@ -262,20 +262,21 @@ fn train(app: &mut App) -> Effects {
 }
 
 fn remove(app: &mut App) -> Effects {
-    let entry = match app.models.chosen() {
-        Some(Chosen::Entry(entry)) => entry.clone(),
-        Some(Chosen::Job(job)) => {
-            let id = job.id;
-            app.models.jobs.retain(|job| job.id != id);
-            app.models.settle(None);
+    match app.models.job().map(|job| (job.id, job.state.is_running())) {
+        Some((_, true)) => {
+            app.say(Level::Warning, app.t(text::REMOVE_BUSY));
             return Vec::new();
         }
-        None => return Vec::new(),
-    };
-    if app.models.job().is_some_and(|job| job.state.is_running()) {
-        app.say(Level::Warning, app.t(text::REMOVE_BUSY));
-        return Vec::new();
+        // a failure is put away before anything on the disk is
+        Some((id, false)) => {
+            let keep = app.models.entry().map(|entry| entry.path.clone());
+            app.models.jobs.retain(|job| job.id != id);
+            app.models.settle(keep.as_deref());
+            return Vec::new();
+        }
+        None => {}
     }
+    let Some(entry) = app.models.entry().cloned() else { return Vec::new() };
     let (lang, title) = (app.lang(), app.t(text::REMOVE_TITLE));
     let path = clean_line(&entry.path.display().to_string(), 500);
     let size = crate::view::words::size(entry.bytes);

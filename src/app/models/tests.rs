@@ -150,6 +150,15 @@ fn a_download_asks_lists_shows_what_it_loads_and_only_then_loads() {
 
     update(&mut app, Msg::Ended(*job, End::Failed("gated: accept the terms at …".into())));
     assert!(matches!(&app.models.job().unwrap().state, State::Failed(why) if why.contains("terms")));
+    // what it has left on the disk takes the row of the failure, which is put away first
+    let left = Entry {
+        lack: Some(Lack::Half { here: 0, of: None }),
+        ..samples::base("left", samples::cached(work::SUGGESTED, false))
+    };
+    update(&mut app, Msg::Found(samples::all().into_iter().skip(1).chain([left]).collect(), None));
+    assert_eq!((name(&app).as_str(), app.models.job().is_some()), ("left", true));
+    press(&mut app, "del");
+    assert!(app.overlays.is_empty() && app.models.jobs.is_empty());
     let effects = own(press(&mut app, "r"));
     assert!(matches!(effects.as_slice(), [Effect::List { .. }]), "{effects:?}");
 }
@@ -277,7 +286,11 @@ fn a_model_is_handed_to_chat_and_training() {
 #[test]
 fn a_folder_that_was_opened_is_kept_and_a_file_in_it_means_the_folder() {
     let mut app = app(Vec::new());
-    let effects = update(&mut app, Msg::Add(vec!["/m/config.json".into()]));
+    let effects = own(update(&mut app, Msg::Add(vec!["/m/config.json".into()])));
+    assert!(matches!(effects.as_slice(), [Effect::Add(path)] if path == Path::new("/m")), "{effects:?}");
+    update(&mut app, Msg::Added(Err("/m".into())));
+    assert!(app.settings.models.is_empty() && message(&app).contains("config.json"), "{}", message(&app));
+    let effects = update(&mut app, Msg::Added(Ok("/m".into())));
     assert_eq!(app.settings.models, [PathBuf::from("/m")]);
     assert!(effects.iter().any(|effect| matches!(effect, AppEffect::SaveSettings)));
     let effects = own(effects);

@@ -27,6 +27,8 @@ pub enum Msg {
     Move(Move),
     Scroll(Move),
     Add(Vec<PathBuf>),
+    /// A folder that was opened: it is one, or holds nothing for us.
+    Added(Result<PathBuf, PathBuf>),
     Forget(PathBuf),
     /// A repository's name was typed, then its revision.
     Repo(String),
@@ -52,10 +54,29 @@ pub enum Msg {
 #[derive(Debug)]
 pub enum Effect {
     Scan(Places),
-    List { job: u64, title: String, repo: String, revision: String },
-    Download { job: u64, title: String, repo: String, revision: String },
-    Export { job: u64, title: String, args: Vec<String> },
-    Remove { title: String, entry: Box<Entry> },
+    /// Whether this folder holds a model or adapter.
+    Add(PathBuf),
+    List {
+        job: u64,
+        title: String,
+        repo: String,
+        revision: String,
+    },
+    Download {
+        job: u64,
+        title: String,
+        repo: String,
+        revision: String,
+    },
+    Export {
+        job: u64,
+        title: String,
+        args: Vec<String>,
+    },
+    Remove {
+        title: String,
+        entry: Box<Entry>,
+    },
     Read(String, PathBuf),
 }
 
@@ -215,7 +236,19 @@ impl Form {
 
 pub fn update(app: &mut App, msg: Msg) -> Effects {
     match msg {
-        Msg::Add(paths) => add(app, paths),
+        Msg::Add(paths) => add(paths),
+        Msg::Added(Ok(path)) => {
+            if !app.settings.models.contains(&path) {
+                app.settings.models.push(path.clone());
+            }
+            app.models.wanted = Some(Wanted::Path(path));
+            rescan(app, vec![app::Effect::SaveSettings])
+        }
+        Msg::Added(Err(path)) => {
+            let text = text::NOT_A_MODEL.fill(app.lang(), &[&clean_line(&path.to_string_lossy(), 300)]);
+            app.say(Level::Warning, text);
+            Vec::new()
+        }
         Msg::Forget(path) => {
             app.settings.models.retain(|known| *known != path);
             rescan(app, vec![app::Effect::SaveSettings])
@@ -307,16 +340,12 @@ fn begin(app: &mut App, work: Work, state: State) -> u64 {
     models.next_job
 }
 
-fn add(app: &mut App, paths: Vec<PathBuf>) -> Effects {
+fn add(paths: Vec<PathBuf>) -> Effects {
     let Some(path) = paths.into_iter().next() else { return Vec::new() };
     // a file of the folder means the folder
     let is_file = path.extension().is_some_and(|end| end == "json" || end == "safetensors");
     let path = path.parent().filter(|_| is_file).map_or(path.clone(), Path::to_owned);
-    if !app.settings.models.contains(&path) {
-        app.settings.models.push(path.clone());
-    }
-    app.models.wanted = Some(Wanted::Path(path));
-    rescan(app, vec![app::Effect::SaveSettings])
+    vec![app::Effect::Models(Effect::Add(path))]
 }
 
 pub fn ask_repo(app: &mut App) -> Effects {
@@ -355,6 +384,8 @@ pub fn list(app: &mut App, repo: String, revision: String) -> Effects {
 fn listed(app: &mut App, id: u64, outcome: Result<Offer, String>) -> Effects {
     let at_hand = app.screen == Screen::Models && app.overlays.is_empty() && !app.models.typing;
     let Some(at) = app.models.jobs.iter().position(|job| job.id == id) else { return Vec::new() };
+    // the question says it
+    app.models.jobs[at].task.into_iter().for_each(|task| app.tasks.told(task));
     let offer = match outcome {
         Ok(offer) => offer,
         Err(why) => {
@@ -429,7 +460,14 @@ fn ended(app: &mut App, id: u64, end: End) -> Effects {
                 app.models.wanted = Some(Wanted::Repo(repo, revision));
             }
         }
-        End::Failed(why) => app.models.jobs[at].state = State::Failed(why),
+        End::Failed(why) => {
+            let job = &mut app.models.jobs[at];
+            job.state = State::Failed(why);
+            // what it has left gets a row of its own, which takes this one's place
+            if let Work::Download { repo, revision } = &job.work {
+                app.models.wanted = Some(Wanted::Repo(repo.clone(), revision.clone()));
+            }
+        }
     }
     let keep = app.models.entry().map(|entry| entry.path.clone());
     app.models.settle(keep.as_deref());

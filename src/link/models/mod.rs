@@ -30,6 +30,10 @@ impl Link {
                 let (entries, disk) = scan::scan(&places);
                 Action::Models(Msg::Found(entries, disk))
             }),
+            Effect::Add(path) => self.back.spawn(move || {
+                let known = inspect::holds(&path).and_then(|_| std::fs::canonicalize(&path).ok());
+                Action::Models(Msg::Added(known.ok_or(path)))
+            }),
             Effect::List { job, title, repo, revision } => {
                 let task =
                     self.tasks.start(title, move |ctx| work::list(ctx, job, Client::from_env(), &repo, &revision));

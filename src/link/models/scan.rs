@@ -76,7 +76,9 @@ impl Found {
             Holds::Base if export => Kind::Export,
             Holds::Base => Kind::Base,
         };
-        self.add(dir, name_of(dir, &self.here), kind, Origin::Folder);
+        // one name for a folder, however it was written
+        let dir = real(dir);
+        self.add(&dir, name_of(&dir, &self.here), kind, Origin::Folder);
     }
 
     /// A run's own adapter and its checkpoints; gives the base that its profile names.
@@ -177,7 +179,6 @@ fn real(dir: &Path) -> PathBuf {
 
 /// Below `here` its path from there, else its last two parts: many folders are called `model`.
 fn name_of(dir: &Path, here: &Path) -> String {
-    let dir = real(dir);
     if let Ok(rest) = dir.strip_prefix(here)
         && rest.components().next().is_some()
     {

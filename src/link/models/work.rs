@@ -128,7 +128,10 @@ enum Line {
 /// Runs `lightbox export … --json` and tells what it says.
 pub fn export(ctx: &mut Ctx, job: u64, program: std::io::Result<PathBuf>, args: &[String]) -> Result<Option<Action>> {
     match exported(ctx, program, args) {
-        Ok((dir, verified)) => finish(ctx, job, End::Exported(dir, verified), None),
+        Ok((dir, verified)) => {
+            let dir = std::fs::canonicalize(&dir).unwrap_or(dir);
+            finish(ctx, job, End::Exported(dir, verified), None)
+        }
         Err(_) if ctx.is_cancelled() => finish(ctx, job, End::Cancelled, None),
         Err(e) => {
             let why = clean_line(&format!("{e:#}"), 1000);
