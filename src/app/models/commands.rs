@@ -1,5 +1,6 @@
 //! What can be done on the Models screen.
 use super::entry::{Entry, Kind, Lack, Origin};
+use super::export;
 use super::work::{self, Effect, Msg, State, Work};
 use super::{App, Chosen, Pane, chat_with, scan, train_on};
 use crate::app::action::{Action, Effects};
@@ -87,7 +88,7 @@ pub static COMMANDS: &[Command] = &[
         &["E"],
         6,
         WHOLE,
-        work::open_form,
+        export::open,
     ),
     command(
         "models-chat",

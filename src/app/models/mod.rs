@@ -3,6 +3,7 @@
 
 mod commands;
 pub mod entry;
+pub mod export;
 #[cfg(test)]
 pub mod samples;
 #[cfg(test)]
@@ -18,11 +19,12 @@ use super::{Action, App, Effects, Screen};
 use crate::input::Key;
 use crossterm::event::{Event, KeyCode, KeyEvent};
 use entry::{Disk, Entry};
+use export::{Form, Verified};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tui_input::Input;
 use tui_input::backend::crossterm::EventHandler;
-use work::{Form, Job, Verified};
+use work::Job;
 
 /// Names of the lists in [`crate::view::Hits`].
 pub const LIST: &str = "models";

@@ -1,5 +1,6 @@
 use super::entry::{Kind, Lack, Origin};
-use super::work::{End, Field, Offer, State, Verified};
+use super::export::{Field, Verified};
+use super::work::{End, Offer, State};
 use super::*;
 use crate::app::action::Effect as AppEffect;
 use crate::app::overlay::Overlay;

@@ -1,5 +1,6 @@
 use super::super::testing::{screen, snapshots};
-use crate::app::models::work::{Job, State, Verified, Work};
+use crate::app::models::export::Verified;
+use crate::app::models::work::{Job, State, Work};
 use crate::app::models::{Msg, Row, samples, update as tell};
 use crate::app::tasks::{News, Progress};
 use crate::app::{Action, App, Screen, overlay, update};
