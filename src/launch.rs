@@ -80,9 +80,19 @@ fn at_once(dir: &RunDir, status: ExitStatus) -> anyhow::Error {
 /// # Errors
 /// The run is held by another worker, its folder cannot be written, or the worker's program is not there.
 pub fn spawn(dir: &RunDir) -> Result<Child> {
+    let (child, warning) = spawn_quietly(dir)?;
+    warning.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    Ok(child)
+}
+
+/// [`spawn`] where stderr is a screen: what it would print comes back.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_quietly(dir: &RunDir) -> Result<(Child, Option<&'static str>)> {
     let claim = drive::lock(dir)?;
     worker::command()?;
-    let way = Way::choose();
+    let (way, warning) = Way::choose();
     mark_as_starting(dir, way).with_context(|| dir.path().display().to_string()).because(Exit::Disk)?;
     let path = dir.join(RunDir::WORKER_LOG);
     let log = open_log(dir).with_context(|| path.display().to_string()).because(Exit::Disk)?;
@@ -103,7 +113,8 @@ pub fn spawn(dir: &RunDir) -> Result<Child> {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     // From here on the lock is the worker's.
     drop(claim);
-    command.spawn().context("cannot start the supervisor").because(Exit::CannotStart)
+    let child = command.spawn().context("cannot start the supervisor").because(Exit::CannotStart)?;
+    Ok((child, warning))
 }
 
 /// Runs a run that is ready in this terminal, until it ends.
@@ -183,16 +194,17 @@ impl Way {
         }
     }
 
-    fn choose() -> Self {
+    /// And what the user should know about it.
+    fn choose() -> (Self, Option<&'static str>) {
         if !killed_at_logout() {
-            return Self::Setsid;
+            return (Self::Setsid, None);
         }
         if lingers() && answer("systemd-run", &["--user", "--scope", "--quiet", "--", "true"]).is_some() {
-            return Self::SystemdRun;
+            return (Self::SystemdRun, None);
         }
-        say("warning: this machine ends everything you started when you log out (KillUserProcesses=yes of \
-             systemd-logind), this run too. `loginctl enable-linger` once, then start it again, and it goes on");
-        Self::Setsid
+        let warning = "this machine ends everything you started when you log out (KillUserProcesses=yes of \
+             systemd-logind), this run too. `loginctl enable-linger` once, then start it again, and it goes on";
+        (Self::Setsid, Some(warning))
     }
 }
 

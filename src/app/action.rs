@@ -28,8 +28,12 @@ pub enum Action {
     Overlay(overlay::Msg),
     Tour(tour::Msg),
     Task(tasks::News),
-    /// A picture was decoded, or why not.
-    Picture(PictureId, Result<Arc<Picture>, String>),
+    /// A picture was decoded for an area of the screen, or why not.
+    Picture {
+        id: PictureId,
+        area: (u16, u16),
+        picture: Result<Arc<Picture>, String>,
+    },
     Say(Level, String),
     /// Several, one after the other.
     All(Vec<Action>),

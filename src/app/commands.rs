@@ -199,11 +199,14 @@ static GLOBAL: &[Command] = &[
         enabled: ALWAYS,
         run: |app| {
             let running = app.tasks.running().count();
-            if running == 0 {
-                app.quit = true;
-                return Vec::new();
-            }
-            let text = common::QUIT_RUNNING.fill(app.lang(), &[&running]);
+            let text = match (running, app.train.is_changed()) {
+                (0, false) => {
+                    app.quit = true;
+                    return Vec::new();
+                }
+                (0, true) => app.t(common::QUIT_CHANGED).to_owned(),
+                _ => common::QUIT_RUNNING.fill(app.lang(), &[&running]),
+            };
             app.confirm(app.t(common::QUIT_TITLE), text, true, Action::Quit)
         },
     },

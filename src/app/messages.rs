@@ -56,6 +56,12 @@ impl Messages {
         self.past.back().filter(|message| message.until_ms > now_ms)
     }
 
+    /// Something that matters was said just now; what follows at once should not hide it.
+    pub fn is_fresh(&self, now_ms: u64) -> bool {
+        let just_now = |m: &Message| (m.until_ms - m.level.shown_ms()) + 500 > now_ms;
+        self.current(now_ms).is_some_and(|message| message.level != Level::Info && just_now(message))
+    }
+
     pub fn next_change(&self, now_ms: u64) -> Option<u64> {
         self.current(now_ms).map(|message| message.until_ms)
     }

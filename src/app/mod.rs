@@ -21,7 +21,7 @@ mod update;
 pub use action::{Action, Effect, Effects};
 pub use update::update;
 
-use crate::image::Store;
+use crate::image::store::Store;
 use crate::term::caps::Caps;
 use crate::text::{Lang, T, common};
 use crate::view::Hits;
@@ -91,11 +91,6 @@ pub struct App {
     pub quit: bool,
     /// Something changed since the last frame.
     pub dirty: bool,
-}
-
-/// Shows the demo's content on every screen, once it is there.
-fn open_demo(_app: &mut App) -> Effects {
-    Vec::new()
 }
 
 impl App {

@@ -237,7 +237,7 @@ impl Files {
             bytes: 0,
         });
         // a folder is chosen from within: then it was seen what is in it
-        let this = (typed.is_empty() && self.want == Want::Folders).then(|| Entry {
+        let this = (typed.is_empty() && matches!(self.want, Want::Folders | Want::Any)).then(|| Entry {
             is_file: false,
             name: ".".into(),
             bytes: 0,

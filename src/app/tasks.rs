@@ -13,8 +13,6 @@ pub struct Task {
     /// What was done when it first told: a download that goes on has much of it behind it, which says nothing of its pace.
     pub began_at: u64,
     pub state: State,
-    /// Its screen says more about its end than "done".
-    pub told: bool,
     pub started_ms: u64,
     pub ended_ms: u64,
 }
@@ -84,7 +82,6 @@ impl Tasks {
                     progress,
                     began_at: 0,
                     state: State::Running,
-                    told: false,
                     started_ms: now_ms,
                     ended_ms: 0,
                 });
@@ -111,13 +108,6 @@ impl Tasks {
         task.map(|task| task.state = State::Stopping).is_some()
     }
 
-    /// Its screen tells of its good end.
-    pub fn told(&mut self, id: TaskId) {
-        if let Some(task) = self.list.iter_mut().find(|task| task.id == id) {
-            task.told = true;
-        }
-    }
-
     /// Seconds tick while something runs.
     pub fn next_change(&self, now_ms: u64) -> Option<u64> {
         self.running().next().map(|_| now_ms + 1_000)
@@ -136,5 +126,28 @@ impl Task {
         let (done, total) = (self.progress.done, self.progress.total);
         let since = done.checked_sub(self.began_at).filter(|since| *since > 0)?;
         Some(elapsed * total.checked_sub(done)? as f64 / since as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::messages::Level;
+    use crate::app::{Action, App, update};
+
+    #[test]
+    fn what_the_work_said_is_not_hidden_by_the_word_that_it_is_done() {
+        let ended = |app: &mut App, id| {
+            update(app, Action::Task(News::Started { id, title: "Export".into() }));
+            if id == 1 {
+                update(app, Action::Say(Level::Good, "Written: a.png".into()));
+            }
+            update(app, Action::Task(News::Ended(id, State::Done)));
+            app.messages.past().next().map(|message| message.text.clone())
+        };
+        let mut app = App { wall_ms: 1_000, ..App::default() };
+        assert_eq!(ended(&mut app, 1).as_deref(), Some("Written: a.png"));
+        app.wall_ms = 5_000;
+        assert_eq!(ended(&mut app, 2).as_deref(), Some("Export: done"));
     }
 }

@@ -4,6 +4,7 @@
 use super::action::{Action, Effect, Effects};
 use super::{App, Screen};
 use crate::text::{T, tour as text};
+use lightbox_core::chat::ModelChoice;
 use std::path::PathBuf;
 
 #[derive(Debug, Default)]
@@ -110,7 +111,7 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
     match msg {
         Msg::Made(Ok(())) => {
             app.tour.making = false;
-            let mut effects = super::open_demo(app);
+            let mut effects = open_demo(app);
             effects.extend(enter(app, Some(Step::Look)));
             effects
         }
@@ -127,8 +128,40 @@ fn enter(app: &mut App, step: Option<Step>) -> Effects {
     app.tour.at = Some(step);
     match step {
         Step::Look => super::update(app, Action::Go(Screen::Data)),
+        Step::Ask => {
+            app.chat.sides[0].model = Some(tuned(app));
+            Vec::new()
+        }
         _ => Vec::new(),
     }
+}
+
+/// Shows the demo's content on every screen.
+fn open_demo(app: &mut App) -> Effects {
+    let dir = app.tour.dir.clone();
+    app.settings.last.model = Some(dir.join("model"));
+    app.settings.last.dataset_dir = Some(dir.join("data"));
+    app.chat.sides[0].model = Some(base(app));
+    app.chat.attached = vec![app.here.join(&dir).join("sample.png")];
+    let profile = super::train::files::Msg::Open(super::train::files::What::File(dir.join("demo.yaml")));
+    let mut effects = super::update(app, Action::Train(super::train::Msg::Files(profile)));
+    effects.extend(super::update(app, super::data::open_named(&dir.join("data"), "phantoms")));
+    effects.push(Effect::SaveSettings);
+    effects
+}
+
+fn base(app: &App) -> ModelChoice {
+    let model = app.tour.dir.join("model");
+    ModelChoice { model, adapters: Vec::new(), dtype: Default::default(), device: "auto".into() }
+}
+
+/// The demo's model with the newest that the chosen run has: its adapter, or its last checkpoint while it goes on.
+fn tuned(app: &App) -> ModelChoice {
+    let chosen = app.runs.row().map(|row| match (&row.summary.checkpoint, row.is_live()) {
+        (Some(checkpoint), true) => row.path.join(checkpoint),
+        _ => row.path.clone(),
+    });
+    ModelChoice { adapters: chosen.into_iter().collect(), ..base(app) }
 }
 
 /// After each action: is what the step asks for done?
@@ -137,9 +170,18 @@ pub fn follow(app: &mut App) -> Effects {
     if done(app, step) { enter(app, step.next()) } else { Vec::new() }
 }
 
-fn done(_app: &App, step: Step) -> bool {
+fn done(app: &App, step: Step) -> bool {
+    let answered = |side: usize| {
+        app.chat.sides[side].turns.last().is_some_and(|turn| matches!(turn.answer, super::chat::Answer::Done { .. }))
+    };
     match step {
-        Step::Welcome | Step::End => false,
-        _ => false,
+        Step::Look => app.data.open.as_ref().is_some_and(|open| open.list.at > 1),
+        Step::Seen => app.data.seen != super::data::seen::SeenMode::Off,
+        Step::Form => app.screen == Screen::Train,
+        Step::Train => app.screen == Screen::Runs && app.runs.row().is_some_and(super::runs::run::Row::is_live),
+        Step::Ask => app.screen == Screen::Chat && answered(0),
+        Step::Compare => app.chat.compare && answered(1),
+        // what only the user knows: F8
+        Step::Welcome | Step::Watch | Step::Leave | Step::End => false,
     }
 }

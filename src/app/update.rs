@@ -26,7 +26,8 @@ fn act(app: &mut App, action: Action) -> Effects {
         Action::Focus(focused) => {
             app.dirty = false;
             app.focused = focused;
-            Vec::new()
+            // whoever comes back may have changed the profile in another window
+            if focused && app.screen == Screen::Train { train::files::look(app) } else { Vec::new() }
         }
         Action::Tick => tick(app),
         Action::Run(name) => commands::find(name).map_or_else(Vec::new, |command| (command.run)(app)),
@@ -39,8 +40,11 @@ fn act(app: &mut App, action: Action) -> Effects {
         Action::Overlay(msg) => overlay::update(app, msg),
         Action::Tour(msg) => tour::update(app, msg),
         Action::Task(news) => task(app, news),
-        Action::Picture(id, picture) => {
-            app.pictures.insert(id, picture);
+        Action::Picture { id, area, picture } => {
+            match picture {
+                Ok(picture) => app.pictures.insert(area, std::sync::Arc::unwrap_or_clone(picture)),
+                Err(why) => app.pictures.fail(id, why),
+            }
             Vec::new()
         }
         Action::Say(level, text) => {
@@ -58,14 +62,16 @@ fn act(app: &mut App, action: Action) -> Effects {
 impl App {
     /// Shows a screen; what it needs is loaded when it is first seen.
     pub fn go(&mut self, screen: Screen) -> Effects {
-        self.screen = screen;
-        match screen {
+        let left = std::mem::replace(&mut self.screen, screen);
+        let mut effects = if left == Screen::Runs && screen != left { runs::leave(self) } else { Vec::new() };
+        effects.extend(match screen {
             Screen::Data => data::enter(self),
             Screen::Train => train::enter(self),
             Screen::Runs => runs::enter(self),
             Screen::Chat => chat::enter(self),
             Screen::Models => models::enter(self),
-        }
+        });
+        effects
     }
 
     /// To the clipboard of the user's own machine, over SSH too.
@@ -154,12 +160,17 @@ fn tick(app: &mut App) -> Effects {
 
 fn task(app: &mut App, news: tasks::News) -> Effects {
     if let tasks::News::Ended(id, state) = &news
-        && let Some((title, told)) = app.tasks.get(*id).map(|task| (task.title.clone(), task.told))
+        && let Some((title, started)) = app.tasks.get(*id).map(|task| (task.title.clone(), task.started_ms))
     {
+        // What was done at once has shown itself; saying so would only hide the keys.
+        let quick = app.now_ms.saturating_sub(started) < 1_000;
         match state {
             tasks::State::Failed(why) => app.say(Level::Error, format!("{title}: {why}")),
+            tasks::State::Cancelled | tasks::State::Done if quick => {}
             tasks::State::Cancelled => app.say(Level::Info, format!("{title}: {}", app.t(common::CANCELLED))),
-            tasks::State::Done if !told => app.say(Level::Good, format!("{title}: {}", app.t(common::DONE))),
+            // what the task itself has just said is the better news
+            tasks::State::Done if app.messages.is_fresh(app.now_ms) => {}
+            tasks::State::Done => app.say(Level::Good, format!("{title}: {}", app.t(common::DONE))),
             _ => {}
         }
     }

@@ -4,11 +4,12 @@
 mod ask;
 mod data;
 mod download;
+mod estimate;
 mod progress;
 pub mod runs;
 mod table;
 pub mod train;
-mod watch;
+pub mod watch;
 mod workbench;
 pub mod worker;
 
@@ -39,6 +40,8 @@ enum Command {
     Download(download::DownloadArgs),
     /// Fine-tune a model as a profile says
     Train(train::TrainArgs),
+    /// Memory, steps, tokens, disk and time of a training, before it starts
+    Estimate(estimate::EstimateArgs),
     /// Look at runs, steer them, compare them, queue them
     Runs(runs::RunsArgs),
     /// Ask a model about pictures
@@ -54,6 +57,9 @@ enum Command {
     /// Starts a run's worker and writes down how it ends
     #[command(name = "__supervise", hide = true)]
     Supervise { run: PathBuf },
+    /// Takes the terminal, asks it, shows a picture, and gives it back
+    #[command(name = "__terminal-check", hide = true)]
+    TerminalCheck,
 }
 
 pub fn main() -> ExitCode {
@@ -70,9 +76,11 @@ pub fn main() -> ExitCode {
             runs::kick();
             train::train(&args)
         }
+        Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => worker::pass_on(),
         Command::Demo(args) => crate::demo::run(args),
+        Command::TerminalCheck => crate::term::check::run(),
         Command::Supervise { run } => RunDir::open(run)
             .because(Exit::Config)
             .and_then(|run| crate::supervise::run(&run, crate::supervise::Mode::Detached)),

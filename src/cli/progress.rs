@@ -2,7 +2,9 @@
 //! logs stay short.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lightbox_core::data::Step;
 use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -38,6 +40,12 @@ impl Progress {
             let seconds = self.start.elapsed().as_secs_f64();
             eprintln!("{}: {done}/{total}, {:.0} s, {:.0} a second", self.what, seconds, done as f64 / seconds);
         }
+    }
+
+    /// [`Self::set`] for passes over a data set, which it never stops.
+    pub fn step(&mut self, step: &Step<'_>) -> ControlFlow<()> {
+        self.set(step.done, step.total);
+        ControlFlow::Continue(())
     }
 
     /// Removes the bar; seconds since the start.

@@ -97,30 +97,50 @@ pub fn prepare(profile: Option<&Path>, resume: Option<&Path>, overrides: &[Strin
     if !profile.do_train && !matches!(profile.origin("do_train"), Origin::Default) {
         bail!("{}: do_train is false, so there is nothing to train; remove the key or set it to true", path.display());
     }
-    let run = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
-    let _claim = drive::lock(&run)?;
     let source = resume.is_none().then_some(path.as_path());
+    // Read before anything is written: the source may be one of the files that will be.
+    let source = source.map(|path| std::fs::read(path).with_context(|| path.display().to_string())).transpose()?;
     // What is set now counts more than what was changed in an earlier attempt.
     let set: Vec<&str> = overrides.iter().filter_map(|word| word.split_once('=').map(|(key, _)| key)).collect();
+    let ready = make_ready(&profile, source.as_deref(), &set)?;
+    ready.note.iter().for_each(|note| say(&format!("note: {note}")));
+    Ok((ready.run, ready.info))
+}
+
+/// A run that can be started.
+#[derive(Debug)]
+pub struct Ready {
+    pub run: RunDir,
+    pub info: RunInfo,
+    /// What the user should know, although nothing is wrong with the run.
+    pub note: Option<String>,
+}
+
+/// The folder of a run with all that a worker needs. `source` is the profile as its user wrote it; `set` are the keys that
+/// were set over it.
+///
+/// # Errors
+/// Another worker holds the run (nothing was touched then), or the folder cannot be written.
+pub fn make_ready(profile: &Profile, source: Option<&[u8]>, set: &[&str]) -> Result<Ready> {
+    let run = RunDir::create(&profile.output_dir).because(Exit::Disk)?;
+    let _claim = drive::lock(&run)?;
     let write = || {
-        Edits::forget(&run, &set)?;
-        write_profile(&run, &profile, source)?;
+        Edits::forget(&run, set)?;
+        write_profile(&run, profile, source)?;
         Ok::<_, anyhow::Error>(RunInfo::ensure(&run, profile.run_name.as_deref())?)
     };
     let info = write().with_context(|| run.path().display().to_string()).because(Exit::Disk)?;
-    if let Err(e) = registry::remember(&run) {
-        say(&format!("note: {e}; `lightbox runs list` will find this run only from its folder"));
-    }
-    Ok((run, info))
+    let note = registry::remember(&run)
+        .err()
+        .map(|e| format!("{e}; `lightbox runs list` will find this run only from its folder"));
+    Ok(Ready { run, info, note })
 }
 
 /// `profile.yaml` as it was resolved, and `profile.src.yaml` as it was written. What an earlier attempt was made with stays
 /// as `profile.N.yaml`, N being the attempt.
-fn write_profile(run: &RunDir, profile: &Profile, source: Option<&Path>) -> Result<()> {
+fn write_profile(run: &RunDir, profile: &Profile, source: Option<&[u8]>) -> Result<()> {
     let file = run.join(RunDir::PROFILE);
     let resolved = profile.to_yaml().into_bytes();
-    // Read before anything is written: the source may be one of these files.
-    let source = source.map(|path| std::fs::read(path).with_context(|| path.display().to_string())).transpose()?;
     if let Ok(old) = std::fs::read(&file)
         && old != resolved
     {
@@ -134,7 +154,7 @@ fn write_profile(run: &RunDir, profile: &Profile, source: Option<&Path>) -> Resu
     }
     lightbox_core::fs::write_atomic(&file, &resolved)?;
     if let Some(source) = source {
-        lightbox_core::fs::write_atomic(&run.join(RunDir::PROFILE_SOURCE), &source)?;
+        lightbox_core::fs::write_atomic(&run.join(RunDir::PROFILE_SOURCE), source)?;
     }
     Ok(())
 }

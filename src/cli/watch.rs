@@ -2,7 +2,7 @@
 //! nothing of it: a watcher can come, hang, or die at any time.
 
 mod keys;
-mod log;
+pub mod log;
 mod pace;
 mod screen;
 

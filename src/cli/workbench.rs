@@ -57,5 +57,6 @@ pub fn run(args: &WorkbenchArgs) -> Result<ExitCode> {
             LangName::Zh => Lang::Zh,
         }),
         no_mouse: args.no_mouse,
+        tour: false,
     })
 }

@@ -4,7 +4,9 @@
 //! Each screen has a module with its own lasting things (open data sets, a loaded model); [`tasks`] does work that takes
 //! long and can be cancelled.
 
+pub mod answer;
 pub mod chat;
+mod chat_rows;
 pub mod data;
 mod demo;
 pub mod models;
@@ -57,6 +59,11 @@ impl Links {
             tasks,
             back,
         }
+    }
+
+    /// What is made out here and shown as it is, is made in the user's language.
+    pub fn set_language(&mut self, lang: crate::text::Lang) {
+        self.chat.lang = lang;
     }
 
     /// Begins what an effect asks for. What only the loop can do (the terminal) comes back.

@@ -35,9 +35,11 @@ texts! {
     FILTER = "filter", "筛选";
     EMPTY_FOLDER = "There is nothing to choose here.", "这里没有可选的内容。";
     PICKER_HINT = "enter opens · space marks · tab completes · esc closes", "回车打开 · 空格标记 · Tab 补全 · Esc 关闭";
+    THIS_FOLDER = "./  take this folder", "./  选择此文件夹";
     FILE_GONE = "{0} cannot be read: {1}", "无法读取 {0}：{1}";
     MORE = "more", "更多";
     QUIT_RUNNING = "Quit? Runs go on without the workbench; unfinished work of the workbench itself ({0}) is given up.", "退出？训练会继续；工作台自身未完成的任务（{0} 个）将被放弃。";
+    QUIT_CHANGED = "Quit? The profile on the Train screen has changes that are not saved.", "退出？训练界面的配置有未保存的更改。";
     QUIT_TITLE = "Quit", "退出";
 
     SET_LANGUAGE = "Language", "语言";

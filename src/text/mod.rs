@@ -3,9 +3,15 @@
 //! A text is a [`T`]; `{0}`, `{1}` … are places that [`T::fill`] fills in, in whatever order a language wants them. Texts
 //! that belong to one screen lie in a module of its name; those of commands stand in the table of commands itself.
 
+pub mod chat;
 pub mod common;
+pub mod data;
+pub mod keys_zh;
 pub mod models;
+pub mod problems_zh;
+pub mod runs;
 pub mod tour;
+pub mod train;
 
 use std::fmt::Display;
 
@@ -75,7 +81,15 @@ macro_rules! texts {
 /// Every table of texts; a new module is added here.
 #[cfg(test)]
 fn all() -> Vec<(String, T)> {
-    let tables: &[(&str, &[(&str, T)])] = &[("common", common::ALL), ("models", models::ALL), ("tour", tour::ALL)];
+    let tables: &[(&str, &[(&str, T)])] = &[
+        ("chat", chat::ALL),
+        ("common", common::ALL),
+        ("data", data::ALL),
+        ("models", models::ALL),
+        ("runs", runs::ALL),
+        ("tour", tour::ALL),
+        ("train", train::ALL),
+    ];
     let named =
         tables.iter().flat_map(|(module, table)| table.iter().map(move |(name, t)| (format!("{module}::{name}"), *t)));
     let commands = crate::app::commands::all();

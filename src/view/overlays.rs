@@ -309,7 +309,10 @@ fn files(ui: &mut Ui, area: Rect, list: &Files) {
     ui.list(rest, LIST, &cursor, true, ROWS, |ui, i| {
         let entry = &visible[i];
         let mark = if list.marked.contains(&list.dir.join(&entry.name)) { "● " } else { "  " };
-        let name = clean_line(&entry.name, 300) + if entry.is_file { "" } else { "/" };
+        let name = match entry.name.as_str() {
+            "." => ui.t(common::THIS_FOLDER).to_owned(),
+            name => clean_line(name, 300) + if entry.is_file { "" } else { "/" },
+        };
         let size = if entry.is_file { words::size(entry.bytes) } else { String::new() };
         let room = usize::from(rest.width).saturating_sub(14);
         Line::from(vec![

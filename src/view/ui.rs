@@ -5,7 +5,8 @@ use super::words;
 use crate::app::cursor::{self, Cursor, Move};
 use crate::app::settings::ImageChoice;
 use crate::app::{Action, App};
-use crate::image::PictureId;
+use crate::image::{Picture, PictureId, fit, half};
+use crate::term::caps::Caps;
 use crate::text::T;
 use lightbox_core::data::ImageRef;
 use ratatui::buffer::Buffer;
@@ -232,16 +233,14 @@ impl<'a> Ui<'a> {
         }
         let id = picture_id(source);
         self.hits.pictures.push(Wish { id, source: source.clone(), area });
-        match self.app.pictures.get(id) {
-            Some(Ok(picture)) => crate::image::half::draw(picture, area, self.buf, self.theme.colours),
-            Some(Err(why)) => {
-                let text = lightbox_core::safe_text::clean_line(why, 300);
-                self.text(area.inner(Margin::new(1, 0)), &text, self.theme.error);
-            }
-            None => self.line(
-                area.inner(Margin::new(1, 0)),
-                Line::styled(self.t(crate::text::common::LOADING), self.theme.dim),
-            ),
+        if let Some(picture) = self.app.pictures.peek(id, (area.width, area.height)) {
+            half::draw(picture, fitted(picture, area, &self.app.caps), self.buf, self.theme.colours);
+        } else if let Some(why) = self.app.pictures.failure(id) {
+            let text = lightbox_core::safe_text::clean_line(why, 300);
+            self.text(area.inner(Margin::new(1, 0)), &text, self.theme.error);
+        } else {
+            let loading = Line::styled(self.t(crate::text::common::LOADING), self.theme.dim);
+            self.line(area.inner(Margin::new(1, 0)), loading);
         }
     }
 
@@ -260,6 +259,13 @@ pub struct ListActions {
     pub click: fn(usize) -> Action,
     pub open: Option<fn(usize) -> Action>,
     pub wheel: fn(isize) -> Action,
+}
+
+/// Where a picture lies within the room there is for it: in its shape, in the middle.
+pub fn fitted(picture: &Picture, area: Rect, caps: &Caps) -> Rect {
+    let (columns, rows) = caps.picture_limit().unwrap_or((u16::MAX, u16::MAX));
+    let (width, height) = fit(picture.size, (area.width.min(columns), area.height.min(rows)), caps.cell_px);
+    Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height }
 }
 
 /// The same picture has the same id, wherever it is shown.

@@ -5,6 +5,7 @@ use crate::profile::{Device, InferDtype, Profile};
 use crate::vision::PixelBudget;
 use anyhow::{Result, bail};
 use clap::{ArgAction, Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Which model, and how it is run.
@@ -36,8 +37,10 @@ pub struct ModelArgs {
     pub num_threads: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dtype {
+    #[default]
     Auto,
     #[value(alias = "float32", alias = "fp32")]
     F32,

@@ -5,8 +5,10 @@
 //! and [`text`] (conversation → token ids and labels).
 
 pub mod args;
+pub mod chat;
 pub mod data;
 pub mod demo;
+pub mod estimate;
 pub mod exit;
 pub mod fault;
 pub mod fs;

@@ -4,6 +4,7 @@ use lightbox_core::data::{Dataset, DatasetOptions, Encoder, ImageRef, Problem, S
 use lightbox_core::text::{EncodeOptions, Role, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 fn golden() -> PathBuf {
@@ -70,7 +71,7 @@ fn llamafactorys_broken_samples_each_become_a_problem_and_the_good_ones_stay() {
         ("bad_img_in_answer", None),
     ] {
         let d = open(&golden(), &[name]).unwrap();
-        let report = check(&d, 0..d.len(), None, &mut |_, _| {});
+        let report = check(&d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
         let kinds: Vec<&str> = report.problems.iter().map(|p| p.kind).collect();
         assert_eq!(kinds, Vec::from_iter(expected), "{name}: {:?}", report.problems);
         assert_eq!(report.good, d.len() - kinds.len(), "{name}");

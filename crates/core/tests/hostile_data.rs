@@ -6,6 +6,7 @@ use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use serde_json::{Value, json};
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,7 @@ impl Set {
 }
 
 fn checked(d: &Dataset) -> CheckReport {
-    let report = check(d, 0..d.len(), None, &mut |_, _| {});
+    let report = check(d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
     assert_eq!(report.by_kind.values().sum::<usize>(), report.problems.len());
     report
 }

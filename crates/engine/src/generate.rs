@@ -7,6 +7,7 @@
 
 use crate::model::{Ctx, KvCache, Pictures, Qwen2Vl, causal_mask};
 use anyhow::{Result, bail};
+pub use lightbox_core::chat::Finish;
 use lightbox_core::text::{Tokenizer, collate_left};
 use lightbox_core::vision::Grid;
 use std::ops::ControlFlow;
@@ -36,18 +37,6 @@ pub struct Options {
     pub eos: Vec<i64>,
     /// Ids from here on are never chosen: the embedding has more rows than the tokenizer has tokens.
     pub vocab_limit: Option<i64>,
-}
-
-/// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// An end-of-sequence token.
-    Stop,
-    /// `max_new_tokens`.
-    Length,
-    /// The caller had enough.
-    Cancelled,
 }
 
 #[derive(Debug, Clone, PartialEq)]

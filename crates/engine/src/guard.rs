@@ -7,13 +7,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `work`; a panic inside is an error of its own kind: [`Exit::OutOfMemory`], [`Exit::Device`] or [`Exit::Internal`].
 pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded_as(explain, work)
+}
+
+/// [`guarded`], with nothing in the error but what happened: advice about training does not help who asks a question.
+pub fn guarded_bare<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded_as(|text| what(text).to_owned(), work)
+}
+
+fn guarded_as<T>(words: fn(&str) -> String, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let panic = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(outcome) => return outcome.map_err(name_out_of_memory),
+        Ok(outcome) => return outcome.map_err(|error| name_out_of_memory(error, words)),
         Err(panic) => panic,
     };
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default();
-    Err(anyhow!(explain(&text))).because(exit_of(&text))
+    Err(anyhow!(words(&text))).because(exit_of(&text))
 }
 
 /// No Rust backtrace and no C++ one: [`guarded`] reports what happened. A line for developers says where.
@@ -26,10 +35,10 @@ pub fn quiet_panics() {
 }
 
 /// libtorch's failures that came back as an error rather than as a panic.
-fn name_out_of_memory(error: anyhow::Error) -> anyhow::Error {
+fn name_out_of_memory(error: anyhow::Error, words: fn(&str) -> String) -> anyhow::Error {
     let text = format!("{error:#}");
     if lightbox_core::exit::code(&error) == Exit::Failed && exit_of(&text) != Exit::Internal {
-        return Err::<(), _>(anyhow!(explain(&text))).because(exit_of(&text)).unwrap_err();
+        return Err::<(), _>(anyhow!(words(&text))).because(exit_of(&text)).unwrap_err();
     }
     error
 }
@@ -45,11 +54,16 @@ fn exit_of(text: &str) -> Exit {
     }
 }
 
-fn explain(text: &str) -> String {
+/// libtorch's own sentence.
+fn what(text: &str) -> &str {
     // `called Result::unwrap() on an Err value: Torch("…\nException raised from …")`
     let inner = text.split_once("Torch(\"").map_or(text, |(_, rest)| rest);
     let cut = ["\\nException raised from", "\nException raised from", "\\n"].iter().filter_map(|m| inner.find(m)).min();
-    let what = inner[..cut.unwrap_or(inner.len())].trim_end_matches("\")");
+    inner[..cut.unwrap_or(inner.len())].trim_end_matches("\")")
+}
+
+fn explain(text: &str) -> String {
+    let what = what(text);
     match exit_of(text) {
         Exit::OutOfMemory => format!(
             "{what} Lower per_device_train_batch_size (and raise gradient_accumulation_steps to make up for it), \

@@ -266,6 +266,13 @@ pub fn attach_saved(model: &mut Qwen2Vl, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Takes the adapter off; the base weights were never touched.
+pub fn detach(model: &mut Qwen2Vl) {
+    for linear in model.linears_mut() {
+        linear.lora = None;
+    }
+}
+
 /// What a saved adapter looks like, for going on with it.
 pub fn saved_config(dir: &Path) -> Result<LoraConfig> {
     let c = PeftConfig::read(dir)?;

@@ -35,6 +35,8 @@ enum Command {
     Score(ScoreArgs),
     /// Ask a model about pictures
     Chat(ChatArgs),
+    /// Stay loaded and answer questions: JSON lines on stdin and stdout, for the Chat screen
+    Answer,
     /// Answers for a whole data set
     Predict(PredictArgs),
     /// Merge adapters into their base and write a model folder for others to load
@@ -73,6 +75,8 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         }
         Command::Score(args) => with_libtorch(|| commands::score::run(args)),
         Command::Chat(args) => with_libtorch(|| commands::chat::run(args)),
+        // It takes stdout away before libtorch can print there.
+        Command::Answer => commands::answer::run(),
         Command::Predict(args) => with_libtorch(|| commands::predict::run(args)),
         Command::Export(args) => with_libtorch(|| commands::export::run(args)),
     }

@@ -1,12 +1,14 @@
 //! `lightbox-fake-engine train RUN`: a worker as far as anyone outside can see. Lock, logs, signals, commands, checkpoints
 //! and resume are the real ones (`lightbox_core::runs::drive`); what is trained is a line through invented points. Point
 //! `LIGHTBOX_ENGINE` at it, and processes and screens can be tested without libtorch, a thousand updates a second.
+//! `lightbox-fake-engine answer` is the same for the Chat screen: see `answer.rs`.
 //!
 //! - `max_samples` of the profile (64): samples; a `val_size` or `eval_dataset`: 8 to evaluate on
 //! - `LIGHTBOX_FAKE_STEP_MS` (0): a micro-batch takes so long
 //! - `LIGHTBOX_FAKE_LOAD_MS` (0): so does loading the model
 //! - `LIGHTBOX_FAKE_BYTES` (6144): so large is a checkpoint
 
+mod answer;
 mod line;
 
 use anyhow::{Result, anyhow};
@@ -29,7 +31,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["train", run] => train(Path::new(run)),
-        _ => Err(anyhow!("usage: lightbox-fake-engine train RUN")).because(Exit::Usage),
+        ["answer"] => answer::run(),
+        _ => Err(anyhow!("usage: lightbox-fake-engine train RUN, or lightbox-fake-engine answer")).because(Exit::Usage),
     };
     let exit = outcome.unwrap_or_else(|error| {
         say(&format!("error: {}", clean(&format!("{error:#}"))));

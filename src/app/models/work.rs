@@ -299,8 +299,6 @@ pub fn list(app: &mut App, repo: String, revision: String) -> Effects {
 fn listed(app: &mut App, id: u64, outcome: Result<Offer, String>) -> Effects {
     let at_hand = app.screen == Screen::Models && app.overlays.is_empty() && !app.models.typing;
     let Some(at) = app.models.jobs.iter().position(|job| job.id == id) else { return Vec::new() };
-    // the question says it
-    app.models.jobs[at].task.into_iter().for_each(|task| app.tasks.told(task));
     let offer = match outcome {
         Ok(offer) => offer,
         Err(why) => {
@@ -357,8 +355,7 @@ fn ended(app: &mut App, id: u64, end: End) -> Effects {
             app.models.wanted = Some(Wanted::Path(path));
         }
         End::Exported(path, verified) => {
-            let job = app.models.jobs.remove(at);
-            job.task.into_iter().for_each(|task| app.tasks.told(task));
+            app.models.jobs.remove(at);
             let shown = clean_line(&path.display().to_string(), 300);
             let found = verified.as_ref().map_or(String::new(), |v| format!(" · {}", verdict(v, lang)));
             app.say(Level::Good, text::EXPORTED.fill(lang, &[&shown]) + &found);

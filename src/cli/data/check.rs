@@ -25,7 +25,7 @@ pub struct CheckArgs {
     /// List at most N problems (all are counted)
     #[arg(long, value_name = "N", default_value_t = 20)]
     show: usize,
-    /// One JSON object with all problems
+    /// One JSON object with all problems (100,000 in full, the others counted)
     #[arg(long)]
     json: bool,
 }
@@ -35,8 +35,7 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
     let mut progress = Progress::new("checking");
-    let report =
-        check(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |done, total| progress.set(done, total));
+    let report = check(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |step| progress.step(&step));
     let seconds = progress.finish();
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -72,13 +71,10 @@ fn human(out: &mut impl Write, report: &CheckReport, args: &CheckArgs, seconds: 
     for problem in report.problems.iter().take(args.show) {
         writeln!(out, "sample {}, {}", problem.index, clean_line(&problem.to_string(), 400))?;
     }
-    if report.problems.len() > args.show {
-        writeln!(
-            out,
-            "… and {} more; --show {} lists them all, --json as JSON",
-            report.problems.len() - args.show,
-            report.problems.len()
-        )?;
+    let all: usize = report.by_kind.values().sum();
+    let listed = report.problems.len().min(args.show);
+    if all > listed {
+        writeln!(out, "… and {} more; --show {all} lists them all, --json as JSON", all - listed)?;
     }
     writeln!(out, "\nMend these, or train with `on_bad_sample: skip`, which leaves them out and says so.")
 }

@@ -109,11 +109,13 @@ pub fn run(args: ConvertArgs) -> Result<Exit> {
         overwrite: args.overwrite,
     };
     let mut progress = Progress::new("converting");
-    let result = convert(&options, &mut |done, total| progress.set(done, total));
+    let result = convert(&options, &mut |step| progress.step(&step));
     let seconds = progress.finish();
     let report = match result {
         Ok(report) => report,
         Err(e @ ConvertError::BadRow(_)) => return Err(e).because(Exit::Data),
+        // `Progress` never stops a conversion.
+        Err(e @ ConvertError::Stopped { .. }) => return Err(e.into()),
         Err(ConvertError::Other(e)) => return Err(e),
     };
     let mut out = std::io::stdout().lock();

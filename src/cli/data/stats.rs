@@ -32,8 +32,7 @@ pub fn run(args: StatsArgs) -> Result<Exit> {
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
     let mut progress = Progress::new("measuring");
-    let found =
-        stats(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |done, total| progress.set(done, total));
+    let found = stats(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |step| progress.step(&step));
     progress.finish();
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -32,6 +32,13 @@ pub struct Waiting {
     pub json: bool,
 }
 
+impl Waiting {
+    /// At most so many seconds for the answer.
+    pub fn seconds(wait: u64) -> Self {
+        Self { no_wait: false, wait, json: false }
+    }
+}
+
 #[derive(Args)]
 pub struct PauseArgs {
     #[command(flatten)]
@@ -163,30 +170,55 @@ pub fn stop(args: &StopArgs) -> Result<Exit> {
 }
 
 fn out_of_the_queue(run: &RunDir, waiting: &Waiting) -> Result<Exit> {
+    leave_the_queue(run)?;
+    let object = serde_json::json!({"command": "stop", "status": "applied"});
+    super::answer(waiting.json, &object, "taken out of the queue; it had not begun")?;
+    Ok(Exit::Finished)
+}
+
+/// Of a run that waits there.
+pub fn leave_the_queue(run: &RunDir) -> Result<()> {
     let path = std::path::absolute(run.path())?;
     Home::find()?.change(|queue| {
         queue.items.retain(|item| item.dir != path || item.state.has_ended());
         Ok(())
     })?;
     RunState::change(run, |state| state.state = Status::Created).because(Exit::Disk)?;
-    let object = serde_json::json!({"command": "stop", "status": "applied"});
-    super::answer(waiting.json, &object, "taken out of the queue; it had not begun")?;
+    Ok(())
+}
+
+fn kill(run: &RunDir, waiting: &Waiting) -> Result<Exit> {
+    let pid = match end(run, waiting)? {
+        Ended::Itself(answer) => return say_answer(waiting, &[answer], "ended"),
+        Ended::Killed(pid) => pid,
+    };
+    let object = serde_json::json!({"command": "kill", "status": "applied", "pid": pid});
+    super::answer(waiting.json, &object, &format!("the worker did not answer and was killed (pid {pid})"))?;
     Ok(Exit::Finished)
 }
 
+/// How a worker came to its end.
+#[derive(Debug)]
+pub enum Ended {
+    Itself(Answer),
+    /// By a signal; its pid.
+    Killed(u32),
+}
+
 /// Asks the worker to end itself, and if it does not answer, the kernel.
-fn kill(run: &RunDir, waiting: &Waiting) -> Result<Exit> {
+///
+/// # Errors
+/// There is no worker, or it cannot be killed from here.
+pub fn end(run: &RunDir, waiting: &Waiting) -> Result<Ended> {
     let error = match ask(run, Command::Kill, waiting) {
-        Ok(answer) if answer.status.is_some() || waiting.no_wait => return say_answer(waiting, &[answer], "ended"),
+        Ok(answer) if answer.status.is_some() || waiting.no_wait => return Ok(Ended::Itself(answer)),
         Ok(_) => anyhow!("it did not answer"),
         Err(error) => error,
     };
     let view = RunView::open_lenient(run);
     let worker = view.worker.as_ref().filter(|_| view.is_alive()).ok_or(error)?;
     worker.signal(libc::SIGKILL).map_err(anyhow::Error::msg)?;
-    let object = serde_json::json!({"command": "kill", "status": "applied", "pid": worker.pid});
-    super::answer(waiting.json, &object, &format!("the worker did not answer and was killed (pid {})", worker.pid))?;
-    Ok(Exit::Finished)
+    Ok(Ended::Killed(worker.pid))
 }
 
 pub fn checkpoint(args: &CheckpointArgs) -> Result<Exit> {
@@ -221,7 +253,7 @@ pub fn set(args: &SetArgs) -> Result<Exit> {
 }
 
 /// `max_steps=100` as an [`Edit`].
-fn edit(word: &str) -> Result<Edit> {
+pub fn edit(word: &str) -> Result<Edit> {
     const KEYS: &str = "lr_scale, max_steps, save_steps, eval_steps, logging_steps, skip_sample";
     let Some((key, value)) = word.split_once('=') else { bail!("{word:?} is not key=value") };
     let number = || value.parse().map_err(|_| anyhow!("{key} is {value:?}; it must be a whole number"));

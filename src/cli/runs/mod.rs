@@ -2,15 +2,15 @@
 //! and all that a run is told goes through its drop-box, so any machine that sees the folder can do it.
 
 mod compare;
-mod control;
-mod facts;
+pub mod control;
+pub mod facts;
 mod fork;
 mod label;
 mod list;
 mod logs;
 mod queue;
-mod remove;
-mod resume;
+pub mod remove;
+pub mod resume;
 mod show;
 pub mod words;
 

@@ -132,7 +132,7 @@ fn unpinned(run: &RunDir, force: bool) -> Result<Vec<PathBuf>> {
 }
 
 /// What lies in the folder and is not known to be a run's.
-fn foreign(folder: &Path) -> std::io::Result<Vec<String>> {
+pub fn foreign(folder: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

@@ -107,6 +107,17 @@ fn image(array: &dyn Array, i: usize, nth: usize, is_path: bool) -> Result<Image
     }
 }
 
+/// How many pictures cell `i` has, by its nulls alone.
+pub fn count(array: &dyn Array, i: usize) -> usize {
+    if array.is_null(i) {
+        return 0;
+    }
+    match array.data_type() {
+        DataType::List(_) => array.as_list::<i32>().value(i).len(),
+        _ => 1,
+    }
+}
+
 /// Bytes of picture `nth` of cell `i`, if they are stored in the table.
 pub fn image_bytes(array: &dyn Array, i: usize, nth: usize) -> Option<Vec<u8>> {
     if array.is_null(i) {

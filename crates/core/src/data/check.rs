@@ -3,45 +3,56 @@
 use super::parallel::in_order;
 use super::prepare::Encoder;
 use super::problem::Fault;
-use super::{Dataset, ImageRef, Problem};
+use super::{Dataset, ImageRef, Problem, Step, Watch};
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
+
+/// Problems that a report keeps. With a wrong `media_dir` every sample has one, and 25 million would fill the memory.
+const KEPT: usize = 100_000;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct CheckReport {
+    /// Samples looked at.
     pub samples: usize,
+    /// False where the check was stopped: the report covers only the first `samples` of what was asked for.
+    #[serde(skip_serializing_if = "is_true")]
+    pub complete: bool,
     /// Samples without any problem.
     pub good: usize,
     pub pictures: usize,
-    /// How many problems of each kind.
+    /// How many problems of each kind; all are counted.
     pub by_kind: BTreeMap<&'static str, usize>,
-    /// In the order of the data set; a sample with two bad pictures stands here twice.
+    /// In the order of the data set; a sample with two bad pictures stands here twice. The first 100,000; [`Step`] hands out
+    /// all of them.
     pub problems: Vec<Problem>,
 }
 
 /// Checks samples `range`: structure, text, and every picture decoded to its last row; with an encoder, also the
-/// number of tokens. `progress(done, total)` after each sample.
-pub fn check(
-    d: &Dataset,
-    range: Range<usize>,
-    encoder: Option<&Encoder<'_>>,
-    progress: &mut dyn FnMut(usize, usize),
-) -> CheckReport {
+/// number of tokens.
+pub fn check(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> CheckReport {
     let range = range.start.min(d.len())..range.end.min(d.len());
-    let mut report = CheckReport { samples: range.len(), ..CheckReport::default() };
+    let mut report = CheckReport::default();
     let work = |i: usize| sample(d, range.start + i, encoder);
     in_order(range.len(), work, |i, (pictures, problems)| {
         report.pictures += pictures;
         report.good += usize::from(problems.is_empty());
-        for problem in problems {
+        report.samples = i + 1;
+        for problem in &problems {
             *report.by_kind.entry(problem.kind).or_default() += 1;
-            report.problems.push(problem);
         }
-        progress(i + 1, range.len());
-        ControlFlow::Continue(())
+        let go_on = watch(Step { done: i + 1, total: range.len(), problems: &problems });
+        let room = KEPT - report.problems.len();
+        report.problems.extend(problems.into_iter().take(room));
+        go_on
     });
+    report.complete = report.samples == range.len();
     report
+}
+
+/// Written only where it says something.
+pub(super) fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn sample(d: &Dataset, index: usize, encoder: Option<&Encoder<'_>>) -> (usize, Vec<Problem>) {
@@ -66,4 +77,35 @@ fn picture(image: &ImageRef) -> Result<(), Fault> {
     crate::vision::check(&bytes)
         .map(|_| ())
         .map_err(|e| Fault::new(e.kind(), format!("picture {}: {e}", image.describe())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::test_data::{captions, open};
+    use std::ops::ControlFlow;
+
+    #[test]
+    fn problems_arrive_with_the_step_that_found_them_and_a_stopped_check_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.parquet");
+        captions(&path, 200, 50);
+        let d = open(&path);
+        let mut seen = Vec::new();
+        let mut watch = |step: Step<'_>| {
+            assert_eq!(step.total, 200);
+            assert!(step.problems.iter().all(|p| p.index + 1 == step.done));
+            seen.extend_from_slice(step.problems);
+            if step.done == 100 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let report = check(&d, 0..d.len(), None, &mut watch);
+        assert_eq!((report.samples, report.complete), (100, false));
+        assert_eq!(report.problems, seen);
+        // 10 empty captions, 4 missing pictures, 2 rows with both.
+        assert_eq!((report.problems.len(), report.good), (12, 88));
+        assert_eq!(serde_json::to_value(&report).unwrap()["complete"], false);
+
+        let whole = check(&d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
+        assert!(whole.complete && serde_json::to_value(&whole).unwrap().get("complete").is_none());
+    }
 }

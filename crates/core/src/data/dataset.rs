@@ -2,13 +2,14 @@
 
 use super::cells::ImageCell;
 use super::dataset_info::{Columns, DatasetInfo, Entry, Formatting, Tags};
-use super::layout::{CaptionColumns, Layout};
+use super::layout::{CaptionColumns, Layout, Parsed};
 use super::parquet::{ColumnKind, ParquetTable};
 use super::problem::{Fault, Problem, kind};
 use super::sampling::NumpyRandom;
 use super::table::{Table, parquet_files};
-use super::{DatasetOptions, ImageRef, Sample};
+use super::{DatasetOptions, ImageRef, OpenWatch, Sample};
 use anyhow::{Context, anyhow, bail};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,6 +79,11 @@ impl Dataset {
     /// Opens all sets of `o.names`, in order. A name that dataset_info.json does not have but that is a file or folder
     /// is opened directly, with its layout found by its columns.
     pub fn open(o: &DatasetOptions) -> anyhow::Result<Self> {
+        Self::open_watched(o, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// [`Self::open`], for large JSON files with progress and a way to give up.
+    pub fn open_watched(o: &DatasetOptions, watch: &mut OpenWatch<'_>) -> anyhow::Result<Self> {
         if o.names.is_empty() {
             bail!("no data set is named; name one of {}", o.dataset_dir.join(super::dataset_info::FILE_NAME).display());
         }
@@ -89,10 +95,10 @@ impl Dataset {
             let info = info.get_or_insert_with(|| DatasetInfo::load(&o.dataset_dir));
             let known = info.as_ref().is_ok_and(|info| info.contains(name));
             let mut part = if !known && (Path::new(name).exists() || name.contains('*')) {
-                Part::direct(name, o)?
+                Part::direct(name, o, watch)?
             } else {
                 match info {
-                    Ok(info) => Part::named(&info.entry(name)?, o, &mut random)?,
+                    Ok(info) => Part::named(&info.entry(name)?, o, &mut random, watch)?,
                     Err(e) => return Err(anyhow!("data set \"{name}\": {e:#}")),
                 }
             };
@@ -137,15 +143,26 @@ impl Dataset {
 
     /// Reads one sample. Pictures are looked up, not read.
     pub fn get(&self, index: usize) -> Result<Sample, Problem> {
-        let Some((part, row)) = self.locate(index) else {
-            return Err(Fault::new(
-                kind::UNREADABLE,
-                format!("there is no sample {index}; the data set has {}", self.len),
-            )
-            .at(index, "data set"));
-        };
+        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
         let origin = part.table.origin(row);
         part.sample(row, &origin).map_err(|fault| fault.at(index, &origin))
+    }
+
+    /// Sample `index` understood without the bytes of its pictures, for lists and searches.
+    pub(super) fn glance(&self, index: usize) -> Result<Parsed, Problem> {
+        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let read = || part.layout.parse(part.table.glance(row, part.layout.image_column())?, row);
+        read().map_err(|fault| fault.at(index, part.table.origin(row)))
+    }
+
+    /// The layout of the first set.
+    pub(super) fn layout(&self) -> Option<&Layout> {
+        self.parts.first().map(|part| &part.layout)
+    }
+
+    fn no_sample(&self, index: usize) -> Problem {
+        let reason = format!("there is no sample {index}; the data set has {}", self.len);
+        Fault::new(kind::UNREADABLE, reason).at(index, "data set")
     }
 
     /// Where sample `index` comes from: file and line, or file and row.
@@ -170,10 +187,15 @@ impl Dataset {
 }
 
 impl Part {
-    fn named(entry: &Entry, o: &DatasetOptions, random: &mut Option<NumpyRandom>) -> anyhow::Result<Self> {
+    fn named(
+        entry: &Entry,
+        o: &DatasetOptions,
+        random: &mut Option<NumpyRandom>,
+        watch: &mut OpenWatch<'_>,
+    ) -> anyhow::Result<Self> {
         let layout = Layout::new(entry.formatting, entry.columns.clone(), entry.tags.clone());
         let path = o.dataset_dir.join(&entry.file_name);
-        let table = Table::open(&path, &layout.columns(), layout.image_column())
+        let table = Table::open(&path, &layout.columns(), layout.image_column(), watch)
             .with_context(|| format!("data set \"{}\"", entry.name))?;
         let rows = table.len();
         let selection = match entry.num_samples {
@@ -198,7 +220,7 @@ impl Part {
         })
     }
 
-    fn direct(name: &str, o: &DatasetOptions) -> anyhow::Result<Self> {
+    fn direct(name: &str, o: &DatasetOptions, watch: &mut OpenWatch<'_>) -> anyhow::Result<Self> {
         let path = Path::new(name);
         let is_parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
         if path.is_dir() || is_parquet {
@@ -212,7 +234,7 @@ impl Part {
             let table = table.with_columns(&layout.columns(), layout.image_column());
             return Ok(Self::at(path, Table::Parquet(Arc::new(table)), layout, o));
         }
-        let table = Table::open(path, &[], None)?;
+        let table = Table::open(path, &[], None, watch)?;
         // The keys of the first rows that can be read; a key may be missing where it would be empty.
         let mut keys: Vec<String> = Vec::new();
         for row in (0..table.len().min(50)).filter_map(|i| table.row(i, None).ok()) {

@@ -11,11 +11,13 @@
 //! Rows are fetched with `pread`, not through the map: a file that somebody truncates later is then an error for
 //! that row, where a map would raise SIGBUS and end the program.
 
+use super::OpenWatch;
 use super::media::open_regular;
 use super::problem::{Fault, kind};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +50,11 @@ impl JsonIndex {
     /// # Errors
     /// The file cannot be read, is empty, is not UTF-8 from the first byte (UTF-16), or holds no JSON at all.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::open_watched(path, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// [`Self::open`], with `watch` told how many bytes of the file are done; that it was stopped is an error, too.
+    pub fn open_watched(path: &Path, watch: &mut OpenWatch<'_>) -> anyhow::Result<Self> {
         let name = path.display();
         let (file, len) = open_regular(path).context("opening a data file")?;
         if len == 0 {
@@ -61,13 +68,16 @@ impl JsonIndex {
         if map.starts_with(b"\xFF\xFE") || map.starts_with(b"\xFE\xFF") {
             bail!("{name} is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8 OLD > NEW) and try again");
         }
-        let mut scan = Scan::new(&map);
+        let mut scan = Scan::new(&map, watch);
         match scan.first_byte() {
             None => bail!("{name} holds only white space: no samples in it"),
             Some(b'[') => scan.list(),
             Some(_) if scan.one_row_per_line() => scan.lines(),
             Some(b'{') => scan.objects(),
             Some(_) => bail!("{name} is neither a JSON list nor JSON objects, one per line"),
+        }
+        if scan.stopped {
+            bail!("{name}: stopped while its rows were being found; nothing was changed");
         }
         let Scan { spans, broken, .. } = scan;
         drop(map);
@@ -142,7 +152,7 @@ impl Span {
 }
 
 /// The pass over the bytes.
-struct Scan<'a> {
+struct Scan<'a, 'w> {
     bytes: &'a [u8],
     at: usize,
     /// Lines are counted up to here.
@@ -150,12 +160,17 @@ struct Scan<'a> {
     line: usize,
     spans: Vec<Span>,
     broken: Option<(u32, Fault)>,
+    watch: &'a mut OpenWatch<'w>,
+    stopped: bool,
 }
 
-impl<'a> Scan<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+/// Rows between two looks at whether the index is still wanted: about a millisecond.
+const LOOK_EVERY: usize = 4096;
+
+impl<'a, 'w> Scan<'a, 'w> {
+    fn new(bytes: &'a [u8], watch: &'a mut OpenWatch<'w>) -> Self {
         let at = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        Self { bytes, at, counted: 0, line: 1, spans: Vec::new(), broken: None }
+        Self { bytes, at, counted: 0, line: 1, spans: Vec::new(), broken: None, watch, stopped: false }
     }
 
     fn skip_white(&mut self) -> Option<u8> {
@@ -183,7 +198,9 @@ impl<'a> Scan<'a> {
         match u32::try_from(end - start) {
             Ok(len) => {
                 self.spans.push(Span { start: start as u64, len, line });
-                true
+                self.stopped = self.spans.len().is_multiple_of(LOOK_EVERY)
+                    && (self.watch)(end as u64, self.bytes.len() as u64).is_break();
+                !self.stopped
             }
             Err(_) => self.fail(start, "a row of more than 4 GB".into()),
         }
@@ -357,6 +374,26 @@ mod tests {
                 Err(f) => format!("{} @{}", f.kind, ix.origin(i).rsplit(':').next().unwrap()),
             })
             .collect()
+    }
+
+    #[test]
+    fn the_index_of_a_large_file_tells_how_far_it_is_and_can_be_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.jsonl");
+        std::fs::write(&path, "{\"a\":1}\n".repeat(3 * LOOK_EVERY)).unwrap();
+        let mut told = Vec::new();
+        let index = JsonIndex::open_watched(&path, &mut |done, total| {
+            told.push((done, total));
+            ControlFlow::Continue(())
+        });
+        assert_eq!(index.unwrap().len(), 3 * LOOK_EVERY);
+        assert_eq!(told.len(), 3);
+        assert!(
+            told.windows(2).all(|w| w[0].0 < w[1].0)
+                && told.iter().all(|(_, total)| *total == 8 * 3 * LOOK_EVERY as u64)
+        );
+        let stopped = JsonIndex::open_watched(&path, &mut |_, _| ControlFlow::Break(()));
+        assert!(stopped.unwrap_err().to_string().contains("stopped"));
     }
 
     #[test]

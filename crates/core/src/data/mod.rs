@@ -5,7 +5,8 @@
 //! [`json_index`], parquet through [`parquet`]) → [`layout`] turns the row into a [`Conversation`] and a list of
 //! pictures → [`Dataset::get`] hands out the [`Sample`]. [`prepare`](prepare()) encodes all of them for training;
 //! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
-//! LLaMA-Factory data set of a parquet one.
+//! LLaMA-Factory data set of a parquet one. [`preview`] and [`search`] serve lists that scroll through millions of
+//! samples; [`discover`](discover()) and [`register`](register()) are for those who choose a set and name it.
 //!
 //! Two rules hold everywhere. A data set is never held in memory: opening it costs an index (JSON: one pass over the
 //! file at memory speed; parquet: the footers). And nothing is lost silently: whatever cannot be used becomes a
@@ -16,6 +17,7 @@ pub mod check;
 pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
+mod discover;
 pub mod json_index;
 pub mod layout;
 mod media;
@@ -23,21 +25,36 @@ mod parallel;
 pub mod parquet;
 mod picture;
 mod prepare;
+mod preview;
 mod problem;
+pub mod query;
+mod register;
 mod sampling;
+mod search;
+mod shards;
 pub mod stats;
+mod summary;
 pub mod table;
+#[cfg(test)]
+mod test_data;
 
 pub use cells::ImageCell;
 pub use check::{CheckReport, check};
 pub use convert::{ConvertError, ConvertOptions, ConvertReport, convert};
 pub use dataset::{CaptionChoice, Dataset, PartFile, PartInfo, caption_columns};
+pub use discover::{Discovery, Found, FoundKind, discover};
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
 pub use prepare::{Encoder, Prepared, prepare};
+pub use preview::{PEEK_CHARS, Peek};
 pub use problem::{Fault, Problem, kind};
-pub use stats::{Stats, stats};
+pub use query::{Query, QueryError};
+pub use register::{RegisterError, describe, register, unregister};
+pub use search::{Search, SearchStep};
+pub use stats::{Stats, stats, stats_spread};
+pub use summary::{Bar, Summary};
 
 use crate::text::Conversation;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// One sample as the data set holds it.
@@ -51,6 +68,21 @@ pub struct Sample {
     /// Own column `image_labels` (stage `vision`): per picture token, one word per attribute.
     pub image_labels: Option<Vec<Vec<String>>>,
 }
+
+/// How far a pass over a data set is, after each sample.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    pub done: usize,
+    pub total: usize,
+    /// What was found wrong since the last step.
+    pub problems: &'a [Problem],
+}
+
+/// Watches a pass over a data set; `Break` ends it there.
+pub type Watch<'a> = dyn FnMut(Step<'_>) -> ControlFlow<()> + 'a;
+
+/// Watches a data set being opened: bytes indexed, of how many; `Break` gives it up.
+pub type OpenWatch<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
 /// What to do with a bad sample: leave it out (counted, reported) or refuse to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,31 +10,26 @@
 //! file. What a row's cells become is in `cells.rs`.
 
 use super::cells::{self, ImageCell};
-use super::media::{MediaError, open_regular};
+use super::media::MediaError;
 use super::problem::{Fault, kind};
-use anyhow::{Context, anyhow, bail};
+use super::shards::{OpenShard, Shards};
+use anyhow::bail;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
-use parquet::file::metadata::PageIndexPolicy;
-use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde_json::Value;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Shards whose footer is kept. More only helps access that jumps between more shards than this.
-const OPEN_SHARDS: usize = 8;
 /// Places that are read from at the same time: one per thread that walks through the table.
 const CURSORS: usize = 8;
 /// A window is about this large, so that a random read decodes little beside its row.
 const WINDOW_BYTES: usize = 256 << 10;
 const WINDOW_ROWS: usize = 64;
+/// Row groups that one reader walks through. A reader over all of them would take as long to make as there are groups.
+const READER_GROUPS: usize = 64;
 
 /// What a column holds, as far as samples are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +43,7 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
-    fn of(t: &DataType) -> Self {
+    pub(super) fn of(t: &DataType) -> Self {
         match t {
             DataType::Utf8 => Self::Text,
             DataType::Binary => Self::Bytes,
@@ -64,38 +59,18 @@ impl ColumnKind {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Shard {
-    path: PathBuf,
-    first_row: usize,
-    rows: usize,
-    row_groups: usize,
-    bytes: u64,
-}
-
 /// Several parquet files with the same columns, as one list of rows.
 pub struct ParquetTable {
-    shards: Vec<Shard>,
-    rows: usize,
-    columns: Vec<(String, ColumnKind)>,
+    shards: Arc<Shards>,
     /// Indices of the columns that are read; `None`: all.
     projection: Option<Vec<usize>>,
     image_column: Option<String>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
+    /// Leave out the bytes of pictures.
+    text_only: bool,
     /// Most recently used last.
-    open: Vec<(usize, Arc<OpenShard>)>,
-    cursors: Vec<Cursor>,
-}
-
-struct OpenShard {
-    file: File,
-    meta: ArrowReaderMetadata,
-    /// First row of every row group.
-    group_starts: Vec<usize>,
+    cursors: Mutex<Vec<Cursor>>,
+    /// The same table without the bytes of pictures, once it was asked for.
+    texts: OnceLock<Box<Self>>,
 }
 
 /// A reader and the rows it gave last.
@@ -109,7 +84,7 @@ struct Cursor {
 
 impl std::fmt::Debug for ParquetTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ParquetTable").field("rows", &self.rows).field("shards", &self.shards.len()).finish()
+        f.debug_struct("ParquetTable").field("rows", &self.len()).field("shards", &self.shards.list().len()).finish()
     }
 }
 
@@ -119,43 +94,24 @@ impl ParquetTable {
     /// # Errors
     /// No shard, a shard that is not parquet or is damaged, or shards with different columns.
     pub fn open(paths: &[PathBuf]) -> anyhow::Result<Self> {
-        let (mut shards, mut rows): (Vec<Shard>, usize) = (Vec::new(), 0);
-        let mut columns: Vec<(String, ColumnKind)> = Vec::new();
-        for path in paths {
-            let (meta, bytes) = load_footer(path)?;
-            let these: Vec<_> =
-                meta.schema().fields().iter().map(|f| (f.name().clone(), ColumnKind::of(f.data_type()))).collect();
-            if shards.is_empty() {
-                columns = these;
-            } else if columns != these {
-                bail!(
-                    "{}: its columns ({}) are not those of {} ({}); name only files of one data set",
-                    path.display(),
-                    names(&these),
-                    shards[0].path.display(),
-                    names(&columns)
-                );
-            }
-            let n = row_count(&meta).with_context(|| format!("parquet file {}", path.display()))?;
-            shards.push(Shard {
-                path: path.clone(),
-                first_row: rows,
-                rows: n,
-                row_groups: meta.metadata().num_row_groups(),
-                bytes,
-            });
-            rows = rows.checked_add(n).ok_or_else(|| anyhow!("{}: impossible number of rows", path.display()))?;
+        Ok(Self::over(Arc::new(Shards::open(paths)?)))
+    }
+
+    fn over(shards: Arc<Shards>) -> Self {
+        Self {
+            shards,
+            projection: None,
+            image_column: None,
+            text_only: false,
+            cursors: Mutex::default(),
+            texts: OnceLock::new(),
         }
-        if shards.is_empty() {
-            bail!("no parquet file was named");
-        }
-        Ok(Self { shards, rows, columns, projection: None, image_column: None, state: Mutex::default() })
     }
 
     /// Limits reading to the named columns (unknown names are left out) and says which one holds pictures.
     pub fn with_columns(mut self, wanted: &[&str], image_column: Option<&str>) -> Self {
         let keep = self
-            .columns
+            .columns()
             .iter()
             .enumerate()
             .filter(|(_, (name, _))| wanted.contains(&name.as_str()) || Some(name.as_str()) == image_column);
@@ -166,74 +122,69 @@ impl ParquetTable {
 
     /// The same rows with other columns; no footer is read again.
     pub fn reopened(&self, wanted: &[&str]) -> Self {
-        let same = Self {
-            shards: self.shards.clone(),
-            rows: self.rows,
-            columns: self.columns.clone(),
-            projection: None,
-            image_column: None,
-            state: Mutex::default(),
-        };
-        same.with_columns(wanted, None)
+        Self::over(Arc::clone(&self.shards)).with_columns(wanted, None)
+    }
+
+    /// The same rows without the bytes of pictures, which are most of a table: for looking through texts.
+    pub(super) fn texts(&self) -> &Self {
+        self.texts.get_or_init(|| {
+            let (projection, image_column) = (self.projection.clone(), self.image_column.clone());
+            Box::new(Self { projection, image_column, text_only: true, ..Self::over(Arc::clone(&self.shards)) })
+        })
     }
 
     pub fn len(&self) -> usize {
-        self.rows
+        self.shards.rows
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.len() == 0
     }
 
     pub fn columns(&self) -> &[(String, ColumnKind)] {
-        &self.columns
+        &self.shards.columns
     }
 
     /// The columns that rows are read with, as [`Self::with_columns`] chose them.
     pub fn read_columns(&self) -> impl Iterator<Item = &(String, ColumnKind)> {
         let chosen = |i: &usize| self.projection.as_ref().is_none_or(|p| p.contains(i));
-        self.columns.iter().enumerate().filter(move |(i, _)| chosen(i)).map(|(_, column)| column)
+        self.columns().iter().enumerate().filter(move |(i, _)| chosen(i)).map(|(_, column)| column)
     }
 
     pub fn column(&self, name: &str) -> Option<&ColumnKind> {
-        self.columns.iter().find(|(n, _)| n == name).map(|(_, kind)| kind)
+        self.columns().iter().find(|(n, _)| n == name).map(|(_, kind)| kind)
     }
 
     /// Path, rows, row groups and bytes of every shard.
     pub fn shards(&self) -> impl Iterator<Item = (&Path, usize, usize, u64)> {
-        self.shards.iter().map(|s| (s.path.as_path(), s.rows, s.row_groups, s.bytes))
+        self.shards.list().iter().map(|s| (s.path.as_path(), s.rows, s.row_groups, s.bytes))
     }
 
     /// `file row N` (from 1), for messages.
     pub fn origin(&self, row: usize) -> String {
-        let (shard, local) = self.locate(row);
-        format!("{} row {}", self.shards[shard].path.display(), local + 1)
+        let (shard, local) = self.shards.locate(row);
+        format!("{} row {}", self.shards.list()[shard].path.display(), local + 1)
     }
 
     /// The folder of the shard that holds `row`.
     pub fn folder(&self, row: usize) -> Option<&Path> {
-        self.shards[self.locate(row).0].path.parent()
-    }
-
-    fn locate(&self, row: usize) -> (usize, usize) {
-        let shard = self.shards.partition_point(|s| s.first_row <= row).saturating_sub(1);
-        (shard, row - self.shards[shard].first_row)
+        self.shards.list()[self.shards.locate(row).0].path.parent()
     }
 
     /// One row. Its pictures stay where they are until they are asked for.
     pub fn row(&self, row: usize) -> Result<ParquetRow, Fault> {
-        if row >= self.rows {
-            return Err(Fault::new(kind::UNREADABLE, format!("there is no row {row}; the table has {}", self.rows)));
+        if row >= self.len() {
+            return Err(Fault::new(kind::UNREADABLE, format!("there is no row {row}; the table has {}", self.len())));
         }
-        let (shard, local) = self.locate(row);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (shard, local) = self.shards.locate(row);
+        let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
         // The decoder's authors guard against hostile files, yet a panic in it must not end a long check.
-        let read = catch_unwind(AssertUnwindSafe(|| self.window(&mut state, shard, local)));
+        let read = catch_unwind(AssertUnwindSafe(|| self.window(&mut cursors, shard, local)));
         let (window, at) = match read {
             Ok(Ok(found)) => found,
             Ok(Err(e)) => return Err(Fault::new(kind::BAD_PARQUET, format!("cannot be decoded: {e:#}"))),
             Err(_) => {
-                state.cursors.clear();
+                cursors.clear();
                 return Err(Fault::new(kind::BAD_PARQUET, "the parquet decoder failed on this row"));
             }
         };
@@ -244,6 +195,14 @@ impl ParquetTable {
     pub(super) fn image_cells(&self, row: &ParquetRow, column: &str) -> Result<Vec<ImageCell>, Fault> {
         let is_path = self.column(column).is_some_and(|k| *k.element() == ColumnKind::Text);
         row.column(column).map_or(Ok(Vec::new()), |array| cells::images(array, row.at, is_path))
+    }
+
+    /// How many pictures a row of [`Self::texts`] names; whether their bytes are there was not looked at.
+    pub(super) fn count_images(&self, row: &ParquetRow, column: &str) -> usize {
+        match row.column(column) {
+            Some(array) => cells::count(array, row.at),
+            None => usize::from(self.column(column).is_some()),
+        }
     }
 
     /// Bytes of picture `nth` of `row`.
@@ -258,10 +217,10 @@ impl ParquetTable {
     }
 
     /// The window that holds `local` of `shard`: one at hand, the next of a reader that stands there, or a new one.
-    fn window(&self, state: &mut State, shard: usize, local: usize) -> anyhow::Result<(RecordBatch, usize)> {
+    fn window(&self, cursors: &mut Vec<Cursor>, shard: usize, local: usize) -> anyhow::Result<(RecordBatch, usize)> {
         let near = |c: &Cursor| c.shard == shard && (c.first..=c.first + c.window.num_rows()).contains(&local);
-        if let Some(i) = state.cursors.iter().position(near) {
-            let mut cursor = state.cursors.remove(i);
+        if let Some(i) = cursors.iter().position(near) {
+            let mut cursor = cursors.remove(i);
             if local == cursor.first + cursor.window.num_rows() {
                 match cursor.reader.next() {
                     Some(Ok(window)) if window.num_rows() > 0 => {
@@ -269,31 +228,30 @@ impl ParquetTable {
                         cursor.window = window;
                     }
                     // Try again from this row on, with a window of one row, to lose no good row to a bad neighbour.
-                    _ => return self.fresh(state, shard, local),
+                    _ => return self.fresh(cursors, shard, local),
                 }
             }
             let found = (cursor.window.clone(), local - cursor.first);
-            state.cursors.push(cursor);
+            cursors.push(cursor);
             return Ok(found);
         }
-        self.fresh(state, shard, local)
+        self.fresh(cursors, shard, local)
     }
 
-    fn fresh(&self, state: &mut State, shard: usize, local: usize) -> anyhow::Result<(RecordBatch, usize)> {
-        let open = self.open_shard(state, shard)?;
+    fn fresh(&self, cursors: &mut Vec<Cursor>, shard: usize, local: usize) -> anyhow::Result<(RecordBatch, usize)> {
+        let open = self.shards.get(shard)?;
         let group = open.group_starts.partition_point(|&start| start <= local).saturating_sub(1);
+        let leaves = self.leaves(&open);
         let row_group = open.meta.metadata().row_group(group);
-        let row_bytes = (row_group.total_byte_size() / row_group.num_rows().max(1)).max(1) as usize;
+        let bytes: i64 = leaves.iter().map(|&leaf| row_group.column(leaf).uncompressed_size().max(0)).sum();
+        let row_bytes = (bytes / row_group.num_rows().max(1)).max(1) as usize;
         let rows = (WINDOW_BYTES / row_bytes).clamp(1, WINDOW_ROWS);
+        let groups = group..open.group_starts.len().min(group + READER_GROUPS);
         let read = |rows: usize| -> anyhow::Result<Cursor> {
-            let schema = open.meta.parquet_schema();
-            let mask = match &self.projection {
-                Some(roots) => ProjectionMask::roots(schema, roots.iter().copied()),
-                None => ProjectionMask::all(),
-            };
+            let mask = ProjectionMask::leaves(open.meta.parquet_schema(), leaves.iter().copied());
             let mut reader =
                 ParquetRecordBatchReaderBuilder::new_with_metadata(open.file.try_clone()?, open.meta.clone())
-                    .with_row_groups((group..open.group_starts.len()).collect())
+                    .with_row_groups(groups.clone().collect())
                     .with_offset(local - open.group_starts[group])
                     .with_projection(mask)
                     .with_batch_size(rows)
@@ -311,49 +269,35 @@ impl ParquetTable {
             bail!("the file ends before this row");
         }
         let found = (cursor.window.clone(), 0);
-        if state.cursors.len() == CURSORS {
-            state.cursors.remove(0);
+        if cursors.len() == CURSORS {
+            cursors.remove(0);
         }
-        state.cursors.push(cursor);
+        cursors.push(cursor);
         Ok(found)
     }
 
-    fn open_shard(&self, state: &mut State, shard: usize) -> anyhow::Result<Arc<OpenShard>> {
-        if let Some(i) = state.open.iter().position(|(s, _)| *s == shard) {
-            let entry = state.open.remove(i);
-            let open = Arc::clone(&entry.1);
-            state.open.push(entry);
-            return Ok(open);
-        }
-        let path = &self.shards[shard].path;
-        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let plain = options();
-        let footer = ArrowReaderMetadata::load(&file, plain.clone())?;
-        let schema = text_as_bytes(footer.metadata().file_metadata().schema_descr().root_schema())?;
-        let schema = Arc::new(SchemaDescriptor::new(schema));
-        let meta = ArrowReaderMetadata::load(
-            &file,
-            plain.with_parquet_schema(schema).with_offset_index_policy(PageIndexPolicy::Optional),
-        )?;
-        if row_count(&meta)? != self.shards[shard].rows {
-            bail!("{} was changed after it was opened; start again", path.display());
-        }
-        let group_starts = meta
-            .metadata()
-            .row_groups()
-            .iter()
-            .scan(0, |next, g| {
-                let start = *next;
-                *next += g.num_rows() as usize;
-                Some(start)
-            })
-            .collect();
-        let open = Arc::new(OpenShard { file, meta, group_starts });
-        if state.open.len() == OPEN_SHARDS {
-            state.open.remove(0);
-        }
-        state.open.push((shard, Arc::clone(&open)));
-        Ok(open)
+    /// The leaves of the schema that are read. Of a picture, [`Self::texts`] reads its path alone, which says as well
+    /// whether there is a picture and how many; where a list has nothing but bytes, they are the only ones to say so.
+    fn leaves(&self, open: &OpenShard) -> Vec<usize> {
+        let schema = open.meta.parquet_schema();
+        let image = self.image_column.as_deref().filter(|_| self.text_only);
+        let wanted = |leaf: &usize| {
+            let root = schema.get_column_root_idx(*leaf);
+            if self.projection.as_ref().is_some_and(|roots| !roots.contains(&root)) {
+                return false;
+            }
+            let Some((_, kind)) = self.columns().get(root).filter(|(name, _)| Some(name.as_str()) == image) else {
+                return true;
+            };
+            let of_root = |leaf: usize| schema.get_column_root_idx(leaf) == root;
+            let alone = (0..schema.num_columns()).filter(|&other| of_root(other)).count() == 1;
+            match kind {
+                ColumnKind::Bytes => false,
+                kind if *kind.element() == ColumnKind::Image && !alone => schema.column(*leaf).name() != "bytes",
+                _ => true,
+            }
+        };
+        (0..schema.num_columns()).filter(wanted).collect()
     }
 }
 
@@ -375,58 +319,4 @@ impl ParquetRow {
                 .map_err(|fault| Fault::new(fault.kind, format!("column \"{column}\": {}", fault.reason)))
         })
     }
-}
-
-fn options() -> ArrowReaderOptions {
-    ArrowReaderOptions::new().with_skip_arrow_metadata(true)
-}
-
-fn names(columns: &[(String, ColumnKind)]) -> String {
-    columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn load_footer(path: &Path) -> anyhow::Result<(ArrowReaderMetadata, u64)> {
-    let name = path.display();
-    let (file, bytes) = open_regular(path).context("opening a parquet file")?;
-    let footer = catch_unwind(AssertUnwindSafe(|| ArrowReaderMetadata::load(&file, options())))
-        .map_err(|_| anyhow!("the parquet decoder failed"))
-        .and_then(|r| r.map_err(Into::into))
-        .with_context(|| format!("{name} is not a whole parquet file; download or copy it again"))?;
-    Ok((footer, bytes))
-}
-
-fn row_count(meta: &ArrowReaderMetadata) -> anyhow::Result<usize> {
-    meta.metadata().row_groups().iter().try_fold(0usize, |sum, group| {
-        usize::try_from(group.num_rows())
-            .ok()
-            .and_then(|n| sum.checked_add(n))
-            .ok_or_else(|| anyhow!("a row group with an impossible number of rows ({})", group.num_rows()))
-    })
-}
-
-/// The same schema with the mark "this byte array is text" taken off.
-fn text_as_bytes(t: &Type) -> anyhow::Result<TypePtr> {
-    let info = t.get_basic_info();
-    if t.is_primitive() {
-        let text = matches!(info.converted_type(), ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON)
-            || matches!(info.logical_type_ref(), Some(LogicalType::String | LogicalType::Enum | LogicalType::Json));
-        if !text || t.get_physical_type() != PhysicalType::BYTE_ARRAY {
-            return Ok(Arc::new(t.clone()));
-        }
-        let bytes = Type::primitive_type_builder(t.name(), PhysicalType::BYTE_ARRAY)
-            .with_repetition(info.repetition())
-            .with_id(info.has_id().then(|| info.id()))
-            .build()?;
-        return Ok(Arc::new(bytes));
-    }
-    let fields = t.get_fields().iter().map(|field| text_as_bytes(field)).collect::<anyhow::Result<_>>()?;
-    let mut group = Type::group_type_builder(t.name())
-        .with_fields(fields)
-        .with_converted_type(info.converted_type())
-        .with_logical_type(info.logical_type_ref().cloned())
-        .with_id(info.has_id().then(|| info.id()));
-    if info.has_repetition() {
-        group = group.with_repetition(info.repetition());
-    }
-    Ok(Arc::new(group.build()?))
 }

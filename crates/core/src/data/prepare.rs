@@ -4,7 +4,7 @@ use super::parallel::in_order;
 use super::picture;
 use super::problem::{Fault, kind};
 use super::{Dataset, ImageRef, Problem, Sample};
-use crate::text::{EncodeOptions, Encoded, Tokenizer, encode_conversation, image_tokens};
+use crate::text::{EncodeOptions, Encoded, Seen, Tokenizer, encode_conversation, image_tokens, seen};
 use crate::vision::{Grid, ImageProcessor, PixelBudget};
 use std::ops::{ControlFlow, Range};
 
@@ -50,6 +50,19 @@ impl Encoder<'_> {
         }
     }
 
+    /// What the model sees of a sample, what would be cut away included.
+    ///
+    /// # Errors
+    /// What keeps it from being encoded at all.
+    pub fn seen(&self, index: usize, sample: &Sample) -> Result<Seen, Problem> {
+        let grids = self.grids(sample, &mut Digest::of(index));
+        let seen = grids.and_then(|grids| {
+            seen(self.tokenizer, &sample.conversation, &grids, self.options)
+                .map_err(|e| Fault::new(e.kind(), e.to_string()))
+        });
+        seen.map_err(|fault| fault.at(index, sample.origin.clone()))
+    }
+
     /// Encodes samples `range` on all cores and hands them to `sink` in order, until it breaks.
     pub fn encode_all(
         &self,
@@ -63,7 +76,7 @@ impl Encoder<'_> {
     }
 
     fn try_encode(&self, sample: &Sample, digest: &mut Digest) -> Result<Encoded, Fault> {
-        let grids = sample.images.iter().map(|image| self.grid(image, digest)).collect::<Result<Vec<_>, _>>()?;
+        let grids = self.grids(sample, digest)?;
         if let Some(labels) = &sample.image_labels {
             let tokens: usize = grids.iter().filter_map(image_tokens).sum();
             if labels.len() != tokens {
@@ -78,6 +91,10 @@ impl Encoder<'_> {
         }
         encode_conversation(self.tokenizer, &sample.conversation, &grids, self.options)
             .map_err(|e| Fault::new(e.kind(), e.to_string()))
+    }
+
+    fn grids(&self, sample: &Sample, digest: &mut Digest) -> Result<Vec<Grid>, Fault> {
+        sample.images.iter().map(|image| self.grid(image, digest)).collect()
     }
 
     fn grid(&self, image: &ImageRef, digest: &mut Digest) -> Result<Grid, Fault> {

@@ -50,6 +50,27 @@ pub mod kind {
     pub const BAD_PARQUET: &str = "bad_parquet";
     /// The file changed or vanished after it was opened.
     pub const UNREADABLE: &str = "unreadable";
+
+    /// Those that reading a row can give; the others need its pictures or a model.
+    pub const READING: [&str; 17] = [
+        BAD_JSON,
+        NOT_UTF8,
+        NOT_AN_OBJECT,
+        ROW_TOO_LARGE,
+        MISSING_COLUMN,
+        BAD_TYPE,
+        NO_TURNS,
+        ODD_TURNS,
+        BAD_ROLE,
+        NO_ANSWER,
+        EMPTY_CAPTION,
+        IMAGE_COUNT,
+        IMAGE_MISSING,
+        IMAGE_LABELS,
+        UNSUPPORTED_MEDIA,
+        BAD_PARQUET,
+        UNREADABLE,
+    ];
 }
 
 /// What is wrong with one sample, with file and line: one sentence.

@@ -1,57 +1,24 @@
 //! `data stats`: how long the samples are, how large their pictures, how many turns they have.
 
+use super::check::is_true;
 use super::parallel::in_order;
 use super::picture;
 use super::prepare::Encoder;
-use super::{Dataset, Problem, Sample};
+use super::summary::Counts;
+use super::{Dataset, Problem, Sample, Step, Watch};
+
+pub use super::summary::Summary;
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
-
-/// Order statistics of whole numbers. Percentiles are nearest-rank: a value that occurs.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Summary {
-    pub count: usize,
-    pub min: u64,
-    pub median: u64,
-    pub p90: u64,
-    pub p99: u64,
-    pub max: u64,
-    pub mean: f64,
-    /// Counts of equally wide ranges from `min` to `max`.
-    pub histogram: Vec<usize>,
-}
-
-/// Ranges of a histogram: fits a narrow terminal.
-const RANGES: u64 = 12;
-
-impl Summary {
-    /// `None` if there are no values.
-    pub fn of(mut values: Vec<u64>) -> Option<Self> {
-        values.sort_unstable();
-        let (&min, &max) = (values.first()?, values.last()?);
-        let rank = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
-        let ranges = RANGES.min(max - min + 1);
-        let width = (max - min + 1).div_ceil(ranges);
-        let mut histogram = vec![0; ranges as usize];
-        for value in &values {
-            histogram[((value - min) / width) as usize] += 1;
-        }
-        let mean = values.iter().map(|&v| v as f64).sum::<f64>() / values.len() as f64;
-        Some(Self { count: values.len(), min, median: rank(50), p90: rank(90), p99: rank(99), max, mean, histogram })
-    }
-
-    /// First and last value of histogram range `i`.
-    pub fn range(&self, i: usize) -> (u64, u64) {
-        let width = (self.max - self.min + 1).div_ceil(self.histogram.len().max(1) as u64);
-        let first = self.min + width * i as u64;
-        (first, (first + width - 1).min(self.max))
-    }
-}
+use std::ops::Range;
 
 /// What a data set looks like.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Stats {
+    /// Samples looked at.
     pub samples: usize,
+    /// False where it was stopped: this covers only the first `samples` of what was asked for.
+    #[serde(skip_serializing_if = "is_true")]
+    pub complete: bool,
     /// Samples that could be read.
     pub good: usize,
     pub problems: BTreeMap<&'static str, usize>,
@@ -79,40 +46,96 @@ struct One {
 }
 
 /// Looks at samples `range`; picture headers only.
-pub fn stats(
-    d: &Dataset,
-    range: Range<usize>,
-    encoder: Option<&Encoder<'_>>,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Stats {
+pub fn stats(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> Stats {
     let range = range.start.min(d.len())..range.end.min(d.len());
-    let mut problems = BTreeMap::new();
-    let mut all = Vec::with_capacity(range.len());
-    let work = |i: usize| d.get(range.start + i).and_then(|s| one(range.start + i, s, encoder));
-    in_order(range.len(), work, |i, result| {
-        match result {
-            Ok(one) => all.push(one),
-            Err(problem) => *problems.entry(problem.kind).or_default() += 1,
-        }
-        progress(i + 1, range.len());
-        ControlFlow::Continue(())
+    stats_of(d, range.len(), &|i| range.start + i, encoder, watch)
+}
+
+/// Looks at no more than `most` samples, spread evenly over the whole set; a set is often sorted, so its beginning says
+/// little about the rest.
+pub fn stats_spread(d: &Dataset, most: usize, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> Stats {
+    let n = most.min(d.len());
+    stats_of(d, n, &|i| spread(i, n, d.len()), encoder, watch)
+}
+
+/// The `i`-th of `n` places among `len`: stretches of neighbours, which share what parquet decodes.
+fn spread(i: usize, n: usize, len: usize) -> usize {
+    const STRETCH: usize = 32;
+    let stretches = n.div_ceil(STRETCH) as u128;
+    let start = (i / STRETCH) as u128 * (len - n) as u128 / stretches.max(1);
+    start as usize + i
+}
+
+fn stats_of(
+    d: &Dataset,
+    n: usize,
+    place: &(dyn Fn(usize) -> usize + Sync),
+    encoder: Option<&Encoder<'_>>,
+    watch: &mut Watch<'_>,
+) -> Stats {
+    let mut sums = Sums::default();
+    let work = |i: usize| d.get(place(i)).and_then(|s| one(place(i), s, encoder));
+    in_order(n, work, |i, result| {
+        let problem = sums.add(result).err();
+        watch(Step { done: i + 1, total: n, problems: problem.as_slice() })
     });
-    let of = |f: &dyn Fn(&One) -> u64| Summary::of(all.iter().map(f).collect());
-    let tokens: Vec<_> = all.iter().filter_map(|one| one.tokens).collect();
-    let sizes: Vec<_> = all.iter().flat_map(|one| &one.sizes).collect();
-    Stats {
-        samples: range.len(),
-        good: all.len(),
-        problems,
-        text_only: all.iter().filter(|one| one.sizes.is_empty()).count(),
-        turns: of(&|one| one.turns),
-        images_per_sample: of(&|one| one.sizes.len() as u64),
-        image_width: Summary::of(sizes.iter().map(|size| size.0.into()).collect()),
-        image_height: Summary::of(sizes.iter().map(|size| size.1.into()).collect()),
-        answer_characters: of(&|one| one.answer_characters),
-        tokens: Summary::of(tokens.iter().map(|t| t.0).collect()),
-        label_tokens: Summary::of(tokens.iter().map(|t| t.1).collect()),
-        truncated: encoder.map(|_| tokens.iter().filter(|t| t.2).count()),
+    sums.stats(n, encoder.is_some())
+}
+
+/// What is kept while samples go by: how often each value occurs, never the samples.
+#[derive(Default)]
+struct Sums {
+    samples: usize,
+    good: usize,
+    problems: BTreeMap<&'static str, usize>,
+    text_only: usize,
+    turns: Counts,
+    images: Counts,
+    width: Counts,
+    height: Counts,
+    answer_characters: Counts,
+    tokens: Counts,
+    label_tokens: Counts,
+    truncated: usize,
+}
+
+impl Sums {
+    fn add(&mut self, result: Result<One, Problem>) -> Result<(), Problem> {
+        self.samples += 1;
+        let one = result.inspect_err(|problem| *self.problems.entry(problem.kind).or_default() += 1)?;
+        self.good += 1;
+        self.text_only += usize::from(one.sizes.is_empty());
+        self.turns.add(one.turns);
+        self.images.add(one.sizes.len() as u64);
+        for (width, height) in one.sizes {
+            self.width.add(width.into());
+            self.height.add(height.into());
+        }
+        self.answer_characters.add(one.answer_characters);
+        if let Some((tokens, labels, truncated)) = one.tokens {
+            self.tokens.add(tokens);
+            self.label_tokens.add(labels);
+            self.truncated += usize::from(truncated);
+        }
+        Ok(())
+    }
+
+    fn stats(self, asked: usize, with_tokens: bool) -> Stats {
+        Stats {
+            samples: self.samples,
+            complete: self.samples == asked,
+            good: self.good,
+            problems: self.problems,
+            text_only: self.text_only,
+            turns: self.turns.summary(),
+            images_per_sample: self.images.summary(),
+            image_width: self.width.summary(),
+            image_height: self.height.summary(),
+            answer_characters: self.answer_characters.summary(),
+            tokens: self.tokens.summary(),
+            label_tokens: self.label_tokens.summary(),
+            truncated: with_tokens.then_some(self.truncated),
+        }
     }
 }
 
@@ -142,15 +165,36 @@ fn one(index: usize, sample: Sample, encoder: Option<&Encoder<'_>>) -> Result<On
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::test_data::{captions, open};
+    use std::ops::ControlFlow;
 
     #[test]
-    fn percentiles_are_values_that_occur_and_the_histogram_counts_all() {
-        let s = Summary::of((1..=1000).rev().collect()).unwrap();
-        assert_eq!((s.min, s.median, s.p90, s.p99, s.max, s.mean), (1, 500, 900, 990, 1000, 500.5));
-        assert_eq!(s.histogram.iter().sum::<usize>(), 1000);
-        assert_eq!((s.range(0), s.range(11)), ((1, 84), (925, 1000)));
-        let one = Summary::of(vec![7]).unwrap();
-        assert_eq!((one.min, one.p99, one.histogram.as_slice(), one.range(0)), (7, 7, &[1][..], (7, 7)));
-        assert_eq!(Summary::of(vec![]), None);
+    fn spread_samples_are_different_ones_from_all_over_the_set() {
+        for (n, len) in [(0, 0), (7, 7), (100, 1_000), (1_000, 1_001), (20_000, 25_000_000)] {
+            let places: Vec<usize> = (0..n).map(|i| spread(i, n, len)).collect();
+            assert!(places.windows(2).all(|w| w[0] < w[1]), "{n} of {len}");
+            assert!(places.last().is_none_or(|last| *last < len));
+        }
+        let last = spread(19_999, 20_000, 25_000_000);
+        assert!(last > 24_900_000, "{last}");
+    }
+
+    #[test]
+    fn stopped_stats_say_that_they_cover_a_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.parquet");
+        captions(&path, 200, 50);
+        let d = open(&path);
+        let mut bad = 0;
+        let part = stats(&d, 0..d.len(), None, &mut |step| {
+            bad += step.problems.len();
+            if step.done == 100 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((part.samples, part.complete, part.good, bad), (100, false, 88, 12));
+        let whole = stats(&d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
+        assert!(whole.complete && serde_json::to_value(&whole).unwrap().get("complete").is_none());
+        let width = whole.image_width.unwrap();
+        assert_eq!((width.min, width.max, width.count), (8, 12, whole.good));
+        assert_eq!(width.histogram(5).iter().map(|bar| bar.count).sum::<usize>(), whole.good);
     }
 }

@@ -1,8 +1,9 @@
 //! Rows by index, whatever file type they lie in.
 
+use super::OpenWatch;
 use super::cells::ImageCell;
 use super::json_index::JsonIndex;
-use super::parquet::ParquetTable;
+use super::parquet::{ParquetRow, ParquetTable};
 use super::problem::{Fault, kind};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
@@ -116,7 +117,12 @@ fn folders_with_parquet(path: &Path) -> Vec<String> {
 
 impl Table {
     /// Opens a file or a folder. `wanted`: the columns to read; `image_column`: the one that holds pictures.
-    pub fn open(path: &Path, wanted: &[&str], image_column: Option<&str>) -> anyhow::Result<Self> {
+    pub fn open(
+        path: &Path,
+        wanted: &[&str],
+        image_column: Option<&str>,
+        watch: &mut OpenWatch<'_>,
+    ) -> anyhow::Result<Self> {
         let files = files_of(path)?;
         let file_type = FileType::of(&files[0])?;
         for file in &files[1..] {
@@ -130,7 +136,17 @@ impl Table {
             }
         }
         Ok(match file_type {
-            FileType::Json => Self::Json(files.iter().map(|f| JsonIndex::open(f)).collect::<Result<_, _>>()?),
+            FileType::Json => {
+                let bytes = |file: &PathBuf| file.metadata().map_or(0, |meta| meta.len());
+                let total = files.iter().map(bytes).sum();
+                let mut before = 0;
+                let mut index = |file: &PathBuf| {
+                    let index = JsonIndex::open_watched(file, &mut |done, _| watch(before + done, total));
+                    before += bytes(file);
+                    index
+                };
+                Self::Json(files.iter().map(&mut index).collect::<Result<_, _>>()?)
+            }
             FileType::Parquet => {
                 Self::Parquet(Arc::new(ParquetTable::open(&files)?.with_columns(wanted, image_column)))
             }
@@ -190,17 +206,33 @@ impl Table {
             }
             Self::Parquet(table) => {
                 let row = table.row(i)?;
-                let mut fields = Map::new();
-                for (name, _) in table.read_columns() {
-                    if Some(name.as_str()) != image_column {
-                        fields.insert(name.clone(), row.json(name)?);
-                    }
-                }
+                let fields = parquet_fields(table, &row, image_column)?;
                 let images = image_column.map_or(Ok(Vec::new()), |column| table.image_cells(&row, column))?;
                 Ok(Row { fields, images })
             }
         }
     }
+
+    /// Row `i` without the bytes of its pictures: in parquet each stands as [`ImageCell::Stored`], whatever it is.
+    pub fn glance(&self, i: usize, image_column: Option<&str>) -> Result<Row, Fault> {
+        let Self::Parquet(table) = self else { return self.row(i, image_column) };
+        let table = table.texts();
+        let row = table.row(i)?;
+        let pictures = image_column.map_or(0, |column| table.count_images(&row, column));
+        Ok(Row {
+            fields: parquet_fields(table, &row, image_column)?,
+            images: (0..pictures).map(ImageCell::Stored).collect(),
+        })
+    }
+}
+
+fn parquet_fields(
+    table: &ParquetTable,
+    row: &ParquetRow,
+    image_column: Option<&str>,
+) -> Result<Map<String, Value>, Fault> {
+    let columns = table.read_columns().filter(|(name, _)| Some(name.as_str()) != image_column);
+    columns.map(|(name, _)| Ok((name.clone(), row.json(name)?))).collect()
 }
 
 fn json_row(files: &[JsonIndex], mut i: usize) -> Option<(&JsonIndex, usize)> {

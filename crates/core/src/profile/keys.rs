@@ -43,7 +43,32 @@ pub struct Key {
     pub write: fn(&Profile) -> Value,
 }
 
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 impl Key {
+    pub fn find(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// The value is of this key's kind and in its range. Whether it goes with the other keys, [`Profile::parse`] says.
+    pub fn accepts(&self, value: &Value) -> bool {
+        (self.read)(&mut Profile::default(), value).is_some()
+    }
+
+    /// The key has no counterpart in LLaMA-Factory.
+    pub fn is_our_own(&self) -> bool {
+        self.doc.trim_start().starts_with("Lightbox's own")
+    }
+
+    /// The value must not be shown, logged or copied.
+    pub fn is_secret(&self) -> bool {
+        self.name == "hf_hub_token"
+    }
+
     /// The value that holds when the profile does not name the key.
     pub fn default(&self) -> Value {
         (self.write)(&Profile::default())

@@ -15,10 +15,12 @@ mod setting;
 mod write;
 
 pub use choices::*;
-pub use error::{Problem, ProfileError};
+pub use error::{Place, Problem, ProfileError};
 pub use keys::{Group, KEYS, Key, Profile};
+pub use other_keys::OtherKey;
 pub use read::{Origin, Origins};
 pub use setting::{Kind, Range};
+pub use write::yaml_value;
 
 #[cfg(test)]
 mod tests;

@@ -5,21 +5,28 @@
 use super::setting::{Setting, read_bool};
 use serde_yaml::Value;
 
-pub(super) struct OtherKey {
+/// A key of LLaMA-Factory that Lightbox does not have.
+#[derive(Debug, Clone, Copy)]
+pub struct OtherKey {
     pub name: &'static str,
     default: &'static str,
     pub note: Option<&'static str>,
 }
 
 impl OtherKey {
-    pub(super) fn find(name: &str) -> Option<Self> {
+    pub fn find(name: &str) -> Option<Self> {
         let index = OTHER_KEYS.binary_search_by_key(&name, |key| key.0).ok()?;
         let (name, default, note) = OTHER_KEYS[index];
         Some(Self { name, default, note })
     }
 
+    /// All of them, by name: a search for one must find what became of it.
+    pub fn all() -> impl Iterator<Item = Self> {
+        OTHER_KEYS.iter().map(|&(name, default, note)| Self { name, default, note })
+    }
+
     /// LLaMA-Factory's default, as it is written in YAML.
-    pub(super) fn default_text(&self) -> &'static str {
+    pub fn default_text(&self) -> &'static str {
         self.default
     }
 

@@ -27,6 +27,11 @@ impl Profile {
     }
 }
 
+/// A value as it stands behind `key: ` in one line of a profile: it reads back to the same, here and in LLaMA-Factory.
+pub fn yaml_value(value: &Value) -> String {
+    inline(value, false)
+}
+
 /// A value in one line; `in_flow`: within brackets, where a comma separates.
 fn inline(value: &Value, in_flow: bool) -> String {
     let join = |items: Vec<String>| items.join(", ");

@@ -46,6 +46,7 @@ pub mod results;
 pub mod rings;
 pub mod say;
 pub mod schedule;
+pub mod series;
 pub mod state;
 pub mod steps;
 pub mod system;

@@ -22,13 +22,15 @@ const FRAME: [i32; 4] = [150, 80, 1236, 846];
 /// matplotlib's first colour, and the same at 40 % on white.
 const STRONG: RGBColor = RGBColor(31, 119, 180);
 const PALE: RGBColor = RGBColor(165, 201, 225);
+/// matplotlib's second colour.
+const EVAL: RGBColor = RGBColor(255, 127, 14);
 const LINE_WIDTH: i32 = 4;
 const FONT: &str = "plot";
 
 /// LLaMA-Factory's smoothing: an exponential mean that starts at the first value and is the slower the more values
 /// there are.
 pub fn smooth(values: &[f64]) -> Vec<f64> {
-    let weight = 1.8 * (1.0 / (1.0 + (-0.05 * values.len() as f64).exp()) - 0.5);
+    let weight = smoothing_weight(values.len());
     let mut last = values.first().copied().unwrap_or(0.0);
     let mut smoothed = Vec::with_capacity(values.len());
     for value in values {
@@ -36,6 +38,11 @@ pub fn smooth(values: &[f64]) -> Vec<f64> {
         smoothed.push(last);
     }
     smoothed
+}
+
+/// What the mean so far counts for, in [`smooth`] of so many values.
+pub fn smoothing_weight(values: usize) -> f64 {
+    1.8 * (1.0 / (1.0 + (-0.05 * values as f64).exp()) - 0.5)
 }
 
 /// Draws `training_loss.png` and, after evaluations, `training_eval_loss.png` into the run's folder. A curve without
@@ -60,9 +67,14 @@ pub fn plot_losses(dir: &RunDir, log_history: &[LogEntry]) -> io::Result<Vec<Pat
 
 /// A PNG of `points` (step, value; finite, at least one), raw and smoothed.
 pub fn curve_png(title: &str, y_label: &str, points: &[(f64, f64)]) -> io::Result<Vec<u8>> {
+    chart_png(title, y_label, points, &[])
+}
+
+/// [`curve_png`] with a third curve over it, `evals`, where there are any.
+pub fn chart_png(title: &str, y_label: &str, points: &[(f64, f64)], evals: &[(f64, f64)]) -> io::Result<Vec<u8>> {
     let (w, h) = (WIDTH * SCALE as u32, HEIGHT * SCALE as u32);
     let mut pixels = vec![255; (w * h * 3) as usize];
-    draw(&mut pixels, (w, h), title, y_label, points).map_err(io::Error::other)?;
+    draw(&mut pixels, (w, h), title, y_label, points, evals).map_err(io::Error::other)?;
     let large = RgbImage::from_raw(w, h, pixels).ok_or_else(|| io::Error::other("picture buffer of the wrong size"))?;
     let picture = imageops::resize(&large, WIDTH, HEIGHT, imageops::FilterType::Triangle);
     let mut png = Cursor::new(Vec::new());
@@ -72,22 +84,31 @@ pub fn curve_png(title: &str, y_label: &str, points: &[(f64, f64)]) -> io::Resul
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 
-fn draw(pixels: &mut [u8], size: (u32, u32), title: &str, y_label: &str, points: &[(f64, f64)]) -> Result<(), String> {
+fn draw(
+    pixels: &mut [u8],
+    size: (u32, u32),
+    title: &str,
+    y_label: &str,
+    points: &[(f64, f64)],
+    evals: &[(f64, f64)],
+) -> Result<(), String> {
     register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
         .map_err(|_| "the built-in font is broken".to_owned())?;
     let root = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
     let smoothed = smooth(&points.iter().map(|p| p.1).collect::<Vec<_>>());
     let smoothed: Vec<(f64, f64)> = points.iter().zip(smoothed).map(|(&(x, _), y)| (x, y)).collect();
 
-    let x_axis = Axis::new(points.iter().map(|p| p.0), 1.0);
+    let drawn = || points.iter().chain(evals);
+    let x_axis = Axis::new(drawn().map(|p| p.0), 1.0);
     // The smoothed curve lies within the bounds of the raw one.
-    let y_axis = Axis::new(points.iter().map(|p| p.1), 0.0);
+    let y_axis = Axis::new(drawn().map(|p| p.1), 0.0);
     let [left, top, right, bottom] = FRAME.map(|v| v * SCALE);
     let place = |x: f64, y: f64| (x_axis.place(x, left, right), y_axis.place(y, bottom, top));
     let e = |e: DrawingAreaErrorKind<_>| format!("{e}");
 
     polyline(&root, PALE, &thin_out(points.iter().map(|&(x, y)| place(x, y)))).map_err(e)?;
     polyline(&root, STRONG, &thin_out(smoothed.iter().map(|&(x, y)| place(x, y)))).map_err(e)?;
+    polyline(&root, EVAL, &thin_out(evals.iter().map(|&(x, y)| place(x, y)))).map_err(e)?;
 
     root.draw(&Rectangle::new([(left, top), (right, bottom)], BLACK.stroke_width(SCALE as u32))).map_err(e)?;
     for x in x_axis.ticks() {
@@ -108,19 +129,20 @@ fn draw(pixels: &mut [u8], size: (u32, u32), title: &str, y_label: &str, points:
     root.draw(&Text::new(y_label, (48 * SCALE, (top + bottom) / 2), turned)).map_err(e)?;
     text(&root, &shorten(title, 72), ((left + right) / 2, top - 16 * SCALE), 32, HPos::Center, VPos::Bottom)
         .map_err(e)?;
-    legend(&root, right - 232 * SCALE, top + 14 * SCALE).map_err(e)?;
+    legend(&root, right - 232 * SCALE, top + 14 * SCALE, !evals.is_empty()).map_err(e)?;
     root.present().map_err(e)
 }
 
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>>;
 
-fn legend<'a>(root: &Area<'a>, left: i32, top: i32) -> Drawn<'a> {
-    let corners = [(left, top), (left + 218 * SCALE, top + 92 * SCALE)];
+fn legend<'a>(root: &Area<'a>, left: i32, top: i32, evals: bool) -> Drawn<'a> {
+    let rows = &[(PALE, "original"), (STRONG, "smoothed"), (EVAL, "evaluation")][..if evals { 3 } else { 2 }];
+    let corners = [(left, top), (left + 218 * SCALE, top + (12 + 40 * rows.len() as i32) * SCALE)];
     root.draw(&Rectangle::new(corners, WHITE.filled()))?;
     root.draw(&Rectangle::new(corners, RGBColor(204, 204, 204).stroke_width(SCALE as u32)))?;
-    for (row, colour, name) in [(0, PALE, "original"), (1, STRONG, "smoothed")] {
+    for (row, (colour, name)) in (0..).zip(rows) {
         let y = top + (26 + 40 * row) * SCALE;
-        polyline(root, colour, &[(left + 14 * SCALE, y), (left + 68 * SCALE, y)])?;
+        polyline(root, *colour, &[(left + 14 * SCALE, y), (left + 68 * SCALE, y)])?;
         text(root, name, (left + 88 * SCALE, y), 26, HPos::Left, VPos::Center)?;
     }
     Ok(())
@@ -266,6 +288,17 @@ mod tests {
             let count = picture.pixels().filter(|p| p.0 == [colour.0, colour.1, colour.2]).count();
             assert!(count > 1000, "{count} pixels of {colour:?}");
         }
+    }
+
+    #[test]
+    fn evaluations_are_drawn_over_the_curve_and_named() {
+        let count = |evals: &[(f64, f64)]| {
+            let png = chart_png("both", "loss", &[(1.0, 2.0), (9.0, 1.0)], evals).unwrap();
+            let picture = image::load_from_memory(&png).unwrap().to_rgb8();
+            picture.pixels().filter(|p| p.0 == [EVAL.0, EVAL.1, EVAL.2]).count()
+        };
+        assert_eq!(count(&[]), 0);
+        assert!(count(&[(4.0, 2.5), (8.0, 0.5)]) > 1000);
     }
 
     #[test]

@@ -384,8 +384,35 @@ pub struct Gpu {
     pub power_w: Option<f64>,
     pub power_limit_w: Option<f64>,
     pub sm_clock_mhz: Option<u32>,
+    pub mem_clock_mhz: Option<u32>,
+    /// Of the first fan's full speed; cards in servers often have none.
+    pub fan_percent: Option<u32>,
     /// NVML's names of the reasons why the clock is held down, e.g. `SW_POWER_CAP`.
     pub throttle: Vec<String>,
+    /// Who uses it, by pid; the driver shows none to some containers.
+    pub processes: Vec<GpuProcess>,
+}
+
+/// A process on a GPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuProcess {
+    /// Inside a container it may be the host's number.
+    pub pid: u32,
+    /// The program, without its folder; may be empty.
+    pub name: String,
+    pub mem_bytes: Option<u64>,
+    pub kind: GpuProcessKind,
+}
+
+/// What a process does on a GPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GpuProcessKind {
+    #[default]
+    Compute,
+    Graphics,
+    Both,
 }
 
 /// Names the samples of an update (their indices, in order) in 16 hexadecimal digits, so that two runs can be compared.
@@ -434,6 +461,12 @@ mod tests {
             assert_eq!(serde_json::from_str::<Step>(&json).unwrap(), step);
         }
         assert_eq!(Step::new(1, 1.0, 1.0).nonfinite, None);
+    }
+
+    #[test]
+    fn a_gpu_of_an_older_log_is_still_read() {
+        let gpu: Gpu = serde_json::from_str(r#"{"index":1,"name":"A100","util_percent":null,"throttle":[]}"#).unwrap();
+        assert_eq!(gpu, Gpu { index: 1, name: "A100".into(), ..Gpu::default() });
     }
 
     #[test]

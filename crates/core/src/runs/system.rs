@@ -1,11 +1,15 @@
 //! `system.jsonl`: GPUs (through NVML, where there is one) and this process's memory and CPU, the disk's free space; one
-//! line a second, in a ring of files.
+//! line a second, in a ring of files. [`Monitor`] is for screens while no run writes one.
+mod gpus;
+mod monitor;
+
+pub use gpus::{FAKE, installed};
+pub use monitor::{Machine, Monitor, nearest};
+
 use super::log::JsonLines;
-use super::record::{Gpu, Header, Line, System, SystemRecord, VERSION};
+use super::record::{Header, Line, System, SystemRecord, VERSION};
 use super::{RunDir, now_ms, rings};
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
-use nvml_wrapper::enums::device::UsedGpuMemory;
-use nvml_wrapper::{Device, Nvml};
+use gpus::Gpus;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -48,7 +52,7 @@ struct Sampler {
     dir: RunDir,
     path: PathBuf,
     file: Option<JsonLines>,
-    nvml: Option<Nvml>,
+    gpus: Gpus,
     attempt: u32,
     seq: u64,
     started: Instant,
@@ -59,15 +63,13 @@ struct Sampler {
 impl Sampler {
     fn new(dir: RunDir, attempt: u32) -> Self {
         let now = Instant::now();
-        // the name without `.1` comes with development packages only
-        let nvml = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init().ok();
         let path = dir.join(RunDir::SYSTEM);
-        Self { dir, path, file: None, nvml, attempt, seq: 0, started: now, cpu: (now, cpu_time()) }
+        Self { dir, path, file: None, gpus: Gpus::find(), attempt, seq: 0, started: now, cpu: (now, cpu_time()) }
     }
 
     fn look(&mut self) -> System {
         System {
-            gpus: self.nvml.as_ref().map(gpus).unwrap_or_default(),
+            gpus: self.gpus.look(),
             rss_bytes: rss_bytes(),
             cpu_percent: self.cpu_percent(),
             disk_free_bytes: crate::fs::space(self.dir.path()).ok().map(|space| space.free_bytes),
@@ -98,48 +100,6 @@ impl Sampler {
         let json = serde_json::to_string(&line)?;
         self.file.as_mut().map_or(Ok(()), |file| file.append(&json))
     }
-}
-
-/// The NVIDIA driver's version and the names of the GPUs; nothing where there is none.
-pub fn installed() -> (Option<String>, Vec<String>) {
-    let Ok(nvml) = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init() else { return (None, Vec::new()) };
-    let names = (0..nvml.device_count().unwrap_or(0)).filter_map(|i| nvml.device_by_index(i).ok()?.name().ok());
-    (nvml.sys_driver_version().ok(), names.collect())
-}
-
-fn gpus(nvml: &Nvml) -> Vec<Gpu> {
-    let count = nvml.device_count().unwrap_or(0);
-    (0..count).filter_map(|index| Some(gpu(index, &nvml.device_by_index(index).ok()?))).collect()
-}
-
-fn gpu(index: u32, device: &Device) -> Gpu {
-    let memory = device.memory_info().ok();
-    let watts = |milliwatts: u32| f64::from(milliwatts) / 1000.0;
-    Gpu {
-        index,
-        name: device.name().unwrap_or_default(),
-        util_percent: device.utilization_rates().ok().map(|rates| rates.gpu),
-        mem_used_bytes: memory.as_ref().map(|memory| memory.used),
-        mem_total_bytes: memory.as_ref().map(|memory| memory.total),
-        mem_worker_bytes: worker_memory(device),
-        temp_c: device.temperature(TemperatureSensor::Gpu).ok(),
-        power_w: device.power_usage().ok().map(watts),
-        power_limit_w: device.enforced_power_limit().ok().map(watts),
-        sm_clock_mhz: device.clock_info(Clock::SM).ok(),
-        throttle: device
-            .current_throttle_reasons()
-            .map(|reasons| reasons.iter_names().map(|(name, _)| name.to_owned()).collect())
-            .unwrap_or_default(),
-    }
-}
-
-fn worker_memory(device: &Device) -> Option<u64> {
-    let own = std::process::id();
-    let processes = device.running_compute_processes().ok()?;
-    processes.iter().find(|process| process.pid == own).and_then(|process| match process.used_gpu_memory {
-        UsedGpuMemory::Used(bytes) => Some(bytes),
-        UsedGpuMemory::Unavailable => None,
-    })
 }
 
 fn rss_bytes() -> Option<u64> {

@@ -55,33 +55,77 @@ pub fn encode_conversation(
     grids: &[Grid],
     o: &EncodeOptions,
 ) -> Result<Encoded, EncodeError> {
+    let plan = plan(t, c, grids, o)?;
+    if let Some(e) = plan.refused(grids, o) {
+        return Err(e);
+    }
+    let (needed, total) = (plan.needed(), plan.kept());
+    let mut input_ids = Vec::with_capacity(total);
+    let mut labels = Vec::with_capacity(total);
+    for part in &plan.parts {
+        let ids = &part.piece.ids[..part.kept];
+        input_ids.extend_from_slice(ids);
+        labels.extend(ids.iter().map(|&id| if part.learn { id } else { IGNORE_INDEX }));
+    }
+    Ok(Encoded { input_ids, labels, grids: grids.to_vec(), truncated: needed - total })
+}
+
+/// A whole sample as tokens, and what becomes of them: sources and targets in turn.
+pub(super) struct Plan {
+    pub parts: Vec<Part>,
+}
+
+/// A source or a target.
+pub(super) struct Part {
+    pub piece: Piece,
+    /// As many of its tokens, from the first on, are not cut away.
+    pub kept: usize,
+    /// Whether those are labels.
+    pub learn: bool,
+}
+
+impl Plan {
+    /// Tokens without a cut.
+    pub fn needed(&self) -> usize {
+        self.parts.iter().map(|part| part.piece.ids.len()).sum()
+    }
+
+    /// Tokens after the cut.
+    pub fn kept(&self) -> usize {
+        self.parts.iter().map(|part| part.kept).sum()
+    }
+
+    /// Why it cannot be trained on, cut as it is.
+    pub fn refused(&self, grids: &[Grid], o: &EncodeOptions) -> Option<EncodeError> {
+        let (needed, cutoff_len) = (self.needed(), o.cutoff_len);
+        if self.parts.iter().any(|part| part.piece.loses_picture(part.kept)) {
+            let image_tokens = grids.iter().filter_map(image_tokens).sum();
+            return Some(EncodeError::TooLong { needed, image_tokens, cutoff_len });
+        }
+        // The first token is predicted from nothing, so a label there does not count.
+        let mut before = 0;
+        let counts = self.parts.iter().any(|part| {
+            let first = before == 0;
+            before += part.kept;
+            part.learn && part.kept > usize::from(first)
+        });
+        (!counts).then_some(EncodeError::NoTarget { needed, cutoff_len })
+    }
+}
+
+/// Tokens of all turns, and which of them `o` keeps and learns.
+pub(super) fn plan(t: &Tokenizer, c: &Conversation, grids: &[Grid], o: &EncodeOptions) -> Result<Plan, EncodeError> {
     check_turns(c)?;
     let pieces = encode_messages(t, c, grids, o.default_system.as_deref())?;
     let turns: Vec<Turn> = pieces.chunks_exact(2).map(|pair| Turn { source: &pair[0], target: &pair[1] }).collect();
     let kept = cut(&turns, o.cutoff_len, o.mask_history);
-
-    let needed: usize = pieces.iter().map(|p| p.ids.len()).sum();
-    let total: usize = kept.iter().map(|(s, t)| s + t).sum();
-    if turns.iter().zip(&kept).any(|(turn, &(s, t))| turn.source.loses_picture(s) || turn.target.loses_picture(t)) {
-        let image_tokens = grids.iter().filter_map(image_tokens).sum();
-        return Err(EncodeError::TooLong { needed, image_tokens, cutoff_len: o.cutoff_len });
-    }
-
-    let mut input_ids = Vec::with_capacity(total);
-    let mut labels = Vec::with_capacity(total);
-    for (i, (turn, &(source_len, target_len))) in turns.iter().zip(&kept).enumerate() {
-        let (source, target) = (&turn.source.ids[..source_len], &turn.target.ids[..target_len]);
-        let learn_target = !o.mask_history || i + 1 == turns.len();
-        for (ids, learn) in [(source, o.train_on_prompt), (target, learn_target)] {
-            input_ids.extend_from_slice(ids);
-            labels.extend(ids.iter().map(|&id| if learn { id } else { IGNORE_INDEX }));
-        }
-    }
-    // The first token is predicted from nothing, so a label there does not count.
-    if labels.iter().skip(1).all(|&label| label == IGNORE_INDEX) {
-        return Err(EncodeError::NoTarget { needed, cutoff_len: o.cutoff_len });
-    }
-    Ok(Encoded { input_ids, labels, grids: grids.to_vec(), truncated: needed - total })
+    let turns = kept.len();
+    let kept = kept.into_iter().flat_map(|(source, target)| [source, target]);
+    let parts = pieces.into_iter().zip(kept).enumerate().map(|(i, (piece, kept))| {
+        let learn = if i % 2 == 0 { o.train_on_prompt } else { !o.mask_history || i / 2 + 1 == turns };
+        Part { piece, kept, learn }
+    });
+    Ok(Plan { parts: parts.collect() })
 }
 
 /// Prompt for generation: everything up to and including `<|im_start|>assistant\n`. Earlier turns may be there; the last
@@ -103,9 +147,9 @@ pub fn encode_prompt(
 }
 
 /// The ids of one message, and where pictures lie in them: from `<|vision_start|>` up to and including `<|vision_end|>`.
-struct Piece {
-    ids: Vec<i64>,
-    pictures: Vec<Range<usize>>,
+pub(super) struct Piece {
+    pub ids: Vec<i64>,
+    pub pictures: Vec<Range<usize>>,
 }
 
 impl Piece {
@@ -240,7 +284,7 @@ fn cut(turns: &[Turn], cutoff_len: usize, newest_first: bool) -> Vec<(usize, usi
 }
 
 /// LLaMA-Factory's `infer_seqlen`: shares `budget` (> 0) between a source and a target that may be too long for it.
-fn infer_seqlen(source_len: usize, target_len: usize, budget: usize) -> (usize, usize) {
+pub(crate) fn infer_seqlen(source_len: usize, target_len: usize, budget: usize) -> (usize, usize) {
     let max_target_len = if target_len * 2 < budget {
         budget
     } else if source_len * 2 < budget {

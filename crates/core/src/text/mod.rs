@@ -2,7 +2,7 @@
 //!
 //! A [`Conversation`] and the grids of its pictures go through [`encode_conversation`] (training) or
 //! [`encode_prompt`] (generation); rows become a micro-batch in [`collate`] (right padding) or [`collate_left`]
-//! (generation), with the positions of [`rope_index`]. Preview, training and chat all use these same functions.
+//! (generation), with the positions of [`rope_index`]. [`seen`](seen()) shows people what the model sees. Preview, training and chat all use these same functions.
 //!
 //! Source: LLaMA-Factory 0.9.5, `data/template.py`, `data/processor/supervised.py`, `data/collator.py`; transformers 5,
 //! `Qwen2VLModel.get_rope_index`. Not here: reading samples ([`crate::data`]) and pixels ([`crate::vision`]).
@@ -14,16 +14,19 @@ mod encode;
 mod error;
 pub mod ranks;
 mod rope;
+mod seen;
 mod stream;
 mod template;
 mod tokenizer;
 
 pub use collate::{Batch, LeftBatch, collate, collate_left};
+pub(crate) use encode::infer_seqlen;
 pub use encode::{EncodeOptions, Encoded, encode_conversation, encode_prompt};
 pub use error::EncodeError;
 pub use rope::{image_tokens, rope_index};
+pub use seen::{Piece, PieceKind, Seen, SeenToken, seen};
 pub use stream::StreamDecoder;
-pub use template::{CHAT_TEMPLATE, DEFAULT_SYSTEM, IMAGE_MARK};
+pub use template::{CHAT_TEMPLATE, DEFAULT_SYSTEM, IMAGE_MARK, with_image_marks};
 pub use tokenizer::Tokenizer;
 
 /// The label of a token on which no loss is taken: `ignore_index` of PyTorch's cross-entropy.

@@ -28,7 +28,7 @@ impl<'a> StreamDecoder<'a> {
 }
 
 /// The text of all bytes but an unfinished character at their end, invalid ones as U+FFFD, and how many bytes that took.
-fn complete(bytes: &[u8]) -> (String, usize) {
+pub(super) fn complete(bytes: &[u8]) -> (String, usize) {
     let mut text = String::new();
     let mut used = 0;
     for chunk in bytes.utf8_chunks() {

@@ -16,6 +16,12 @@ pub const DEFAULT_SYSTEM: &str = "You are a helpful assistant.";
 
 /// Stands for one picture in a message.
 pub const IMAGE_MARK: &str = "<image>";
+/// `text` with a mark for each of its pictures. As LLaMA-Factory: those that no mark names stand before the text, in order.
+pub fn with_image_marks(text: &str, pictures: usize) -> String {
+    let missing = pictures.saturating_sub(text.matches(IMAGE_MARK).count());
+    IMAGE_MARK.repeat(missing) + text
+}
+
 pub(super) const VIDEO_MARK: &str = "<video>";
 pub(super) const AUDIO_MARK: &str = "<audio>";
 

@@ -121,6 +121,12 @@ impl Tokenizer {
         self.inner.token_to_id(token).map(i64::from)
     }
 
+    /// The text of a special token; `None` for all others.
+    pub(super) fn special_text(&self, id: i64) -> Option<String> {
+        let token = self.inner.id_to_token(u32::try_from(id).ok()?)?;
+        self.inner.get_added_vocabulary().is_special_token(&token).then_some(token)
+    }
+
     /// The bytes that a token stands for; none for a special token and for an id without a token.
     pub(super) fn text_bytes(&self, id: i64) -> Vec<u8> {
         u32::try_from(id)

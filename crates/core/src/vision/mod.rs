@@ -91,7 +91,15 @@ impl ImageProcessor {
     /// # Errors
     /// As [`Self::process`], except for damage behind the header.
     pub fn grid(&self, file: &[u8], budget: Option<PixelBudget>) -> Result<Grid, ImageError> {
-        let size = Route::new(self, inspect(file)?.size(), budget)?.patches;
+        self.grid_of(inspect(file)?.size(), budget)
+    }
+
+    /// The grid of a picture of this size.
+    ///
+    /// # Errors
+    /// A shape that cannot be prepared.
+    pub fn grid_of(&self, size: Size, budget: Option<PixelBudget>) -> Result<Grid, ImageError> {
+        let size = Route::new(self, size, budget)?.patches;
         Ok([1, (size.height / self.patch_size).into(), (size.width / self.patch_size).into()])
     }
 

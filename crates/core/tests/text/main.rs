@@ -2,6 +2,7 @@
 
 mod batching;
 mod encoding;
+mod seen;
 mod tokenizer;
 
 use lightbox_core::text::*;

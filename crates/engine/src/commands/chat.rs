@@ -1,20 +1,20 @@
 //! `lightbox chat`: ask base or tuned model about pictures, once or in a conversation.
 
-use crate::generate::{Finish, generate};
+use super::ask::{Heard, Question, ask};
+use crate::generate::Finish;
 use crate::setup::Ready;
 use anyhow::Result;
 use lightbox_core::args::{ChatArgs, ResolvedModel};
 use lightbox_core::data::ImageRef;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::safe_text::clean;
-use lightbox_core::text::{Conversation, Message, Role};
+use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 /// A conversation so far.
 struct Chat<'a> {
@@ -46,9 +46,7 @@ pub fn run(args: &ChatArgs) -> Result<Exit> {
 impl Chat<'_> {
     /// Asks one question with its pictures, and prints the answer. On an error the conversation stays as it was.
     fn ask(&mut self, question: &str, pictures: Vec<PathBuf>) -> Result<()> {
-        // As LLaMA-Factory: pictures that no <image> names stand before the text, in order.
-        let marks = question.matches("<image>").count();
-        let content = format!("{}{question}", "<image>".repeat(pictures.len().saturating_sub(marks)));
+        let content = with_image_marks(question, pictures.len());
         let before = (self.conversation.messages.len(), self.images.len());
         self.conversation.messages.push(Message { role: Role::User, content });
         self.images.extend(pictures.into_iter().map(ImageRef::File));
@@ -61,30 +59,19 @@ impl Chat<'_> {
     }
 
     fn answer(&mut self) -> Result<()> {
-        let started = Instant::now();
-        let prompt = super::encode(
-            &self.ready.tokenizer,
-            &self.ready.processor,
-            &self.conversation,
-            &self.images,
-            self.resolved.budget,
-            None,
-        )?;
-        let prompt_tokens = prompt.ids.len();
-        let options = super::options(
-            &self.args.generate.over(self.resolved.profile.as_ref()),
-            &self.ready.model.config,
-            &self.ready.tokenizer,
-        );
-        let mut stream = self.ready.tokenizer.stream();
-        let mut first_token = None;
+        let question = Question {
+            conversation: &self.conversation,
+            images: &self.images,
+            budget: self.resolved.budget,
+            generation: &self.args.generate.over(self.resolved.profile.as_ref()),
+        };
         let mut out = std::io::stdout().lock();
-        let answers = generate(&self.ready.model, &self.ready.tokenizer, &[&prompt], &options, &mut |_, id| {
-            first_token.get_or_insert_with(|| started.elapsed());
-            if !self.args.json && !options.eos.contains(&id) {
+        let answer = ask(self.ready, &question, &mut |heard| {
+            if let Heard::Text(piece) = heard
+                && !self.args.json
+            {
                 // A reader that has gone away ends the answer.
-                let text = clean(&stream.push(id));
-                if write!(out, "{text}").and_then(|()| out.flush()).is_err() {
+                if write!(out, "{}", clean(piece)).and_then(|()| out.flush()).is_err() {
                     return ControlFlow::Break(());
                 }
             }
@@ -94,21 +81,16 @@ impl Chat<'_> {
                 ControlFlow::Continue(())
             }
         })?;
-        let seconds = started.elapsed().as_secs_f64();
-        let answer = &answers[0];
-        let text = self.ready.tokenizer.decode(&answer.ids, true)?;
         if self.args.json {
-            let first = first_token.map_or(seconds, |d| d.as_secs_f64());
-            let decode_seconds = seconds - first;
             let timing = json!({
-                "seconds": seconds,
-                "first_token_seconds": first,
-                "tokens_per_second": if decode_seconds > 0.0 { (answer.ids.len().saturating_sub(1)) as f64 / decode_seconds } else { 0.0 },
+                "seconds": answer.seconds,
+                "first_token_seconds": answer.first_token_seconds.unwrap_or(answer.seconds),
+                "tokens_per_second": answer.tokens_per_second(),
             });
             writeln!(
                 out,
                 "{}",
-                json!({"text": text, "token_ids": answer.ids, "prompt_tokens": prompt_tokens, "finish_reason": answer.finish, "timing": timing})
+                json!({"text": answer.text, "token_ids": answer.ids, "prompt_tokens": answer.prompt_tokens, "finish_reason": answer.finish, "timing": timing})
             )?;
         } else {
             let note = match answer.finish {
@@ -116,9 +98,9 @@ impl Chat<'_> {
                 Finish::Length => "  [cut: --max-new-tokens]",
                 Finish::Cancelled => "  [stopped]",
             };
-            writeln!(out, "{}{note}", clean(&stream.finish()))?;
+            writeln!(out, "{note}")?;
         }
-        self.conversation.messages.push(Message { role: Role::Assistant, content: text });
+        self.conversation.messages.push(Message { role: Role::Assistant, content: answer.text });
         Ok(())
     }
 

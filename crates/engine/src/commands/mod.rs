@@ -1,5 +1,7 @@
 //! What the worker's commands do, one file each.
 
+pub mod answer;
+pub mod ask;
 pub mod chat;
 pub mod export;
 pub mod predict;

@@ -8,7 +8,7 @@ use lightbox_core::data::ImageRef;
 use lightbox_core::profile::Stage;
 use lightbox_core::runs::commands::SampleNow;
 use lightbox_core::runs::drive::Sampled;
-use lightbox_core::text::{Conversation, IMAGE_MARK, Message, Role};
+use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -49,10 +49,7 @@ pub fn ask(trainer: &Trainer, request: &SampleNow) -> Result<Vec<Sampled>> {
 
 fn given(trainer: &Trainer, prompt: &str, images: &[String]) -> Result<Question> {
     let source = &trainer.feed.source;
-    // Pictures without a mark go before the text, as in LLaMA-Factory.
-    let missing = images.len().saturating_sub(prompt.matches(IMAGE_MARK).count());
-    let content = IMAGE_MARK.repeat(missing) + prompt;
-    let messages = vec![Message { role: Role::User, content }];
+    let messages = vec![Message { role: Role::User, content: with_image_marks(prompt, images.len()) }];
     let conversation = Conversation { system: None, tools: None, messages };
     let pictures: Vec<ImageRef> = images.iter().map(|path| ImageRef::File(path.into())).collect();
     let system = trainer.profile.default_system.as_deref();

@@ -5,7 +5,9 @@ use crate::data::dataset_info::FILE_NAME;
 use crate::data::parquet::ParquetTable;
 use crate::fs::safe_file_name;
 use anyhow::{Context, bail};
+#[cfg(target_os = "linux")]
 use std::fs::File;
+#[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -61,20 +63,6 @@ pub fn remove_if_there(path: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Nobody else changes files of `folder` while the result lives; with `wait`, after the other has finished. The lock lies on the folder itself and ends with the process, however it ends.
-pub fn lock(folder: &Path, wait: bool) -> anyhow::Result<File> {
-    let dir = File::open(folder).with_context(|| format!("opening folder {}", folder.display()))?;
-    // SAFETY: flock on a descriptor that is open; it touches no memory.
-    if unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | if wait { 0 } else { libc::LOCK_NB }) } != 0 {
-        let e = std::io::Error::last_os_error();
-        if e.kind() == std::io::ErrorKind::WouldBlock {
-            bail!("another conversion is writing into {}; wait for it, or choose another --folder", folder.display());
-        }
-        // Some network file systems know no locks: go on without.
-    }
-    Ok(dir)
 }
 
 /// Pictures take about as much room in the folder as in the parquet files.

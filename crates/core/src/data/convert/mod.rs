@@ -20,18 +20,17 @@ mod output;
 
 use super::cells::ImageCell;
 use super::dataset::{CaptionChoice, caption_columns};
-use super::dataset_info::DatasetInfo;
 use super::layout::CaptionColumns;
 use super::parquet::{ParquetRow, ParquetTable};
 use super::problem::{Fault, Problem, kind};
-use super::{ImageRef, MAX_IMAGE_BYTES, OnBad, layout, picture};
-use crate::fs::{sync_dir, write_atomic};
+use super::{ImageRef, MAX_IMAGE_BYTES, OnBad, Step, Watch, layout, picture, register};
+use crate::fs::sync_dir;
 use anyhow::{Context, anyhow};
-use folder::{Places, enough_space, is_unused, lock, remove_if_there, sync_file_system};
+use folder::{Places, enough_space, is_unused, remove_if_there, sync_file_system};
 use journal::Journal;
 use names::Names;
 use output::Growing;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,12 +105,17 @@ pub enum ConvertError {
     /// [`OnBad::Refuse`]: the first bad row.
     #[error("{0}; conversion stopped here, what is done is kept: run again with --on-bad skip to leave such rows out")]
     BadRow(Box<Problem>),
+    /// The caller ended it.
+    #[error(
+        "stopped after {done} of {rows} rows; what is done is kept: the same conversion, started again, goes on from there"
+    )]
+    Stopped { done: usize, rows: usize },
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
 
-/// Converts. `progress(rows done, rows in all)` after each row.
-pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Result<ConvertReport, ConvertError> {
+/// Converts. What is done when `watch` breaks is kept, as after an interruption.
+pub fn convert(o: &ConvertOptions, watch: &mut Watch<'_>) -> Result<ConvertReport, ConvertError> {
     let table = ParquetTable::open(&o.sources)?;
     let columns = caption_columns(&table, &o.columns)?;
     let image_column = columns.image.clone().ok_or_else(|| anyhow!("no picture column"))?;
@@ -122,9 +126,14 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
     // Names depend on ids alone, so that they can be found again without reading pictures.
     let ids = table.reopened(&columns.id.iter().map(String::as_str).collect::<Vec<_>>());
     let places = Places::new(o)?;
-    let mut info = read_info(&places.info)?;
+    let info = register::entries(&o.out)?;
     std::fs::create_dir_all(&places.folder).with_context(|| format!("making folder {}", places.folder.display()))?;
-    let _ours = lock(&places.folder, false)?;
+    let _ours = register::lock(&places.folder, false)?.ok_or_else(|| {
+        anyhow!(
+            "another conversion is writing into {}; wait for it, or choose another --folder",
+            places.folder.display()
+        )
+    })?;
 
     let mut journal = match Journal::load(&places.journal).or_else(|e| if o.overwrite { Ok(None) } else { Err(e) })? {
         Some(journal) if journal.fingerprint == fingerprint => journal,
@@ -136,10 +145,7 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         }
         _ => Journal::new(fingerprint),
     };
-    let foreign = info
-        .get(&o.name)
-        .is_some_and(|entry| entry.get("file_name").and_then(Value::as_str) != Some(places.file_name.as_str()));
-    if foreign && !o.overwrite {
+    if register::is_of_other_data(&info, &o.name, &places.file_name) && !o.overwrite {
         return Err(anyhow!(
             "{} has an entry \"{}\" for other data; choose another --name, or replace it with --overwrite",
             places.info.display(),
@@ -171,7 +177,7 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
             json,
             problems,
         };
-        journal = run.rows(rows, &mut names, progress)?;
+        journal = run.rows(rows, &mut names, watch)?;
     }
     let report = ConvertReport {
         name: o.name.clone(),
@@ -187,13 +193,7 @@ pub fn convert(o: &ConvertOptions, progress: &mut dyn FnMut(usize, usize)) -> Re
         dataset_info: places.info.clone(),
         problems_file: (!journal.counts.problems.is_empty()).then(|| places.problems.clone()),
     };
-    // Read again: conversions into the same `out` may have added entries meanwhile, or be about to.
-    let _info = lock(&o.out, true)?;
-    info = read_info(&places.info)?;
-    info.insert(o.name.clone(), entry(&places.file_name));
-    let mut text = crate::python_json::unicode_indented(&info, 2).map_err(anyhow::Error::from)?;
-    text.push('\n');
-    write_atomic(&places.info, text.as_bytes()).map_err(anyhow::Error::from)?;
+    register::put(&o.out, &o.name, entry(&places.file_name))?;
     Ok(report)
 }
 
@@ -219,12 +219,7 @@ struct Good {
 
 impl Run<'_> {
     /// Writes all rows from the journal's place on and makes the result whole.
-    fn rows(
-        mut self,
-        rows: usize,
-        names: &mut Names,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Journal, ConvertError> {
+    fn rows(mut self, rows: usize, names: &mut Names, watch: &mut Watch<'_>) -> Result<Journal, ConvertError> {
         let mut last = Instant::now();
         for row in self.journal.next_row..rows {
             let read = self.table.row(row);
@@ -233,8 +228,11 @@ impl Run<'_> {
                 Ok(read) => names.claim(&id(Some(read), self.columns, row)),
                 Err(_) => names.claim(&id(self.ids.row(row).ok().as_ref(), self.columns, row)),
             };
-            match read.and_then(|read| self.good(row, &read)) {
-                Ok(good) => self.write(row, &stem, &good)?,
+            let problem = match read.and_then(|read| self.good(row, &read)) {
+                Ok(good) => {
+                    self.write(row, &stem, &good)?;
+                    None
+                }
                 Err(fault) => {
                     let problem = fault.at(row, self.table.origin(row));
                     if self.o.on_bad == OnBad::Refuse {
@@ -245,9 +243,13 @@ impl Run<'_> {
                     line.push(b'\n');
                     self.problems.write(&line)?;
                     *self.journal.counts.problems.entry(problem.kind.to_owned()).or_default() += 1;
+                    Some(problem)
                 }
+            };
+            if watch(Step { done: row + 1, total: rows, problems: problem.as_slice() }).is_break() {
+                self.checkpoint(row + 1)?;
+                return Err(ConvertError::Stopped { done: row + 1, rows });
             }
-            progress(row + 1, rows);
             if last.elapsed() >= CHECKPOINT || (row + 1).is_multiple_of(CHECKPOINT_ROWS) {
                 self.checkpoint(row + 1)?;
                 last = Instant::now();
@@ -418,10 +420,53 @@ fn entry(file_name: &str) -> Value {
     })
 }
 
-fn read_info(path: &Path) -> anyhow::Result<Map<String, Value>> {
-    match std::fs::read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
-        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
-        Ok(bytes) => Ok(DatasetInfo::parse(path, &bytes)?.into_entries()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::test_data::captions;
+    use std::ops::ControlFlow;
+
+    #[test]
+    fn a_stopped_conversion_goes_on_to_what_an_unstopped_one_makes() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("d.parquet");
+        captions(&source, 120, 50);
+        let options = |out: &str| {
+            let out = dir.path().join(out);
+            std::fs::create_dir(&out).or_else(|e| if out.is_dir() { Ok(()) } else { Err(e) }).unwrap();
+            ConvertOptions {
+                sources: vec![source.clone()],
+                out,
+                name: "d".into(),
+                folder: "f".into(),
+                format: Format::Json,
+                columns: CaptionChoice::default(),
+                media_dir: None,
+                on_bad: OnBad::Skip,
+                decode: false,
+                max_rows: None,
+                overwrite: false,
+            }
+        };
+        let mut problems = Vec::new();
+        let stopped = convert(&options("a"), &mut |step| {
+            assert_eq!(step.total, 120);
+            problems.extend(step.problems.iter().map(|p| p.index));
+            if step.done == 70 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(stopped, Err(ConvertError::Stopped { done: 70, rows: 120 })), "{stopped:?}");
+        assert!(!dir.path().join("a/dataset_info.json").exists(), "half a data set has no entry");
+        let report = convert(&options("a"), &mut |step| {
+            problems.extend(step.problems.iter().map(|p| p.index));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!((report.continued_at, report.skipped), (70, problems.len()));
+        assert!(problems.windows(2).all(|pair| pair[0] < pair[1]), "each once: {problems:?}");
+        convert(&options("b"), &mut |_| ControlFlow::Continue(())).unwrap();
+        for file in ["f/f.json", "f/f.problems.jsonl", "dataset_info.json"] {
+            let read = |folder: &str| std::fs::read(dir.path().join(folder).join(file)).unwrap();
+            assert!(read("a") == read("b"), "{file}");
+        }
     }
 }

@@ -1,0 +1,230 @@
+//! `lightbox-engine answer`: a worker that keeps a model loaded and answers the Chat screen, whose child it is. The words
+//! are in [`lightbox_core::chat`], the queue and `stop` in [`lightbox_core::chat::serve`]; here is what needs libtorch.
+//!
+//! Base and tuned model share one base in memory. An adapter lies beside the weights ([`crate::model::linear`]), so it is put
+//! on, exchanged and taken off without touching or copying them. Several adapters are merged into the weights: for these, and
+//! after these, the base is loaded from the disk again.
+
+use super::ask::{Heard, Question, ask};
+use super::kind;
+use crate::guard::guarded_bare;
+use crate::lora;
+use crate::setup::{self, Ready};
+use anyhow::Result;
+use lightbox_core::args::{Dtype, ResolvedModel};
+use lightbox_core::chat::serve::{self, Respondent, Voice};
+use lightbox_core::chat::{Ask, AskOptions, Done, Finish, Loading, ModelChoice, Reply};
+use lightbox_core::exit::{self, Because, Exit};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+use tch::{Cuda, Device, Kind, Tensor};
+
+pub fn run() -> Result<Exit> {
+    serve::stdio(|| {
+        setup::start_libtorch();
+        Ok(Answers::default())
+    })
+}
+
+/// The engine as a [`Respondent`].
+#[derive(Default)]
+pub struct Answers {
+    held: Option<Held>,
+}
+
+/// The loaded model and where it comes from.
+struct Held {
+    base: Folder,
+    /// What is on it; more than one: all but the last are part of the weights.
+    adapters: Vec<Folder>,
+    ready: Ready,
+}
+
+/// A folder and when its files were written: a run writes its adapter anew under the same name, and the old one must not
+/// answer then.
+#[derive(PartialEq)]
+struct Folder {
+    path: PathBuf,
+    written: Vec<Option<(SystemTime, u64)>>,
+}
+
+impl Folder {
+    fn of(path: &Path) -> Self {
+        let files = ["config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"];
+        let adapter = ["adapter_config.json", "adapter_model.safetensors"];
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let written = |name: &&str| {
+            let meta = std::fs::metadata(path.join(name)).ok()?;
+            Some((meta.modified().ok()?, meta.len()))
+        };
+        let written = files.iter().chain(&adapter).map(written).collect();
+        Self { path, written }
+    }
+}
+
+impl Held {
+    /// Whether the base weights in memory are those that are wanted.
+    fn has_base(&self, base: &Folder, wanted: Dtype, device: Device) -> bool {
+        let model = &self.ready.model;
+        self.base == *base
+            && model.device() == device
+            && model.kind() == setup::kind(kind(wanted), model.config.dtype.as_deref(), device)
+            && self.adapters.len() < 2
+    }
+
+    fn describe(&self, model: &ModelChoice, seconds: f64) -> Reply {
+        let bytes = |t: &Tensor| (t.numel() * t.kind().elt_size_in_bytes()) as u64;
+        let held = &self.ready.model;
+        let weights = held.named_weights().into_iter().chain(lora::named_parameters(held));
+        Reply::Loaded {
+            model: model.clone(),
+            seconds,
+            device: match held.device() {
+                Device::Cuda(index) => format!("cuda:{index}"),
+                _ => "cpu".to_owned(),
+            },
+            dtype: match held.kind() {
+                Kind::BFloat16 => Dtype::Bf16,
+                Kind::Half => Dtype::F16,
+                _ => Dtype::F32,
+            },
+            memory_bytes: weights.map(|(_, t)| bytes(&t)).sum(),
+        }
+    }
+}
+
+impl Answers {
+    /// Makes the wanted model the held one.
+    ///
+    /// Returns it, and [`Reply::Loaded`] if there was something to do.
+    fn hold(&mut self, model: &ModelChoice, resolved: &ResolvedModel, voice: &Voice) -> Result<(&Held, Option<Reply>)> {
+        let started = Instant::now();
+        // Config, not Device: that code is kept for a GPU that is lost.
+        let device = setup::device(resolved.device).because(Exit::Config)?;
+        let base = Folder::of(&resolved.model);
+        let adapters: Vec<Folder> = resolved.adapters.iter().map(|dir| Folder::of(dir)).collect();
+        let stays = self.held.as_ref().is_some_and(|held| held.has_base(&base, resolved.dtype, device));
+        let same = self.held.as_ref().is_some_and(|held| held.adapters == adapters);
+        // Taken out: after a panic half-way nothing is held, rather than a model with half an adapter.
+        let held = match self.held.take() {
+            Some(held) if stays && same => return Ok((self.held.insert(held), None)),
+            Some(mut held) if stays && adapters.len() < 2 => {
+                voice.tell(&Reply::Loading { model: model.clone(), what: Loading::Adapter });
+                lora::detach(&mut held.ready.model);
+                held.adapters.clear();
+                if let Err(error) = setup::attach(&mut held.ready.model, &resolved.adapters) {
+                    lora::detach(&mut held.ready.model);
+                    self.held = Some(held);
+                    return Err(error).because(Exit::Model);
+                }
+                Held { adapters, ..held }
+            }
+            other => {
+                let what = if adapters.len() > 1 { Loading::Merge } else { Loading::Base };
+                voice.tell(&Reply::Loading { model: model.clone(), what });
+                // Before the new one comes: there may be room for one only.
+                drop(other);
+                free_cache();
+                Held { base, adapters, ready: super::load(resolved)? }
+            }
+        };
+        let held = self.held.insert(held);
+        let loaded = held.describe(model, started.elapsed().as_secs_f64());
+        Ok((held, Some(loaded)))
+    }
+}
+
+impl Respondent for Answers {
+    fn ready(&self) -> Reply {
+        let gpus = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+        let devices = std::iter::once("cpu".to_owned()).chain((0..gpus).map(|i| format!("cuda:{i}"))).collect();
+        Reply::Ready { version: concat!("lightbox-engine ", env!("CARGO_PKG_VERSION")).into(), devices }
+    }
+
+    fn load(&mut self, model: &ModelChoice, voice: &Voice) -> Result<Reply> {
+        guarded_bare(|| {
+            let resolved = model.resolve(&AskOptions::default()).because(Exit::Config)?;
+            let (held, loaded) = self.hold(model, &resolved, voice)?;
+            Ok(loaded.unwrap_or_else(|| held.describe(model, 0.0)))
+        })
+    }
+
+    fn unload(&mut self) {
+        self.held = None;
+        free_cache();
+    }
+
+    fn answer(&mut self, question: &Ask, voice: &Voice) -> Result<Done> {
+        let outcome = guarded_bare(|| self.answer_unguarded(question, voice));
+        if outcome.as_ref().is_err_and(|error| exit::code(error) == Exit::OutOfMemory) {
+            free_cache();
+        }
+        outcome
+    }
+
+    fn explain(&self, error: &anyhow::Error) -> (String, Option<String>) {
+        let hint = match exit::code(error) {
+            Exit::OutOfMemory => {
+                "Lower the pixel limit or the longest answer, ask with fewer pictures or less history, choose bf16, or close what else uses the memory"
+            }
+            Exit::Device => {
+                "The worker has ended, because it cannot use the GPU any more; ask again, and a new one starts"
+            }
+            Exit::Internal => "A fault inside the program: please report it with the question. The worker goes on",
+            _ => "",
+        };
+        let text = torch_shim::without_backtrace(&format!("{error:#}")).to_owned();
+        (text, Some(hint.to_owned()).filter(|hint| !hint.is_empty()))
+    }
+}
+
+impl Answers {
+    fn answer_unguarded(&mut self, question: &Ask, voice: &Voice) -> Result<Done> {
+        let resolved = question.model.resolve(&question.options).because(Exit::Config)?;
+        let (held, loaded) = self.hold(&question.model, &resolved, voice)?;
+        if let Some(loaded) = loaded {
+            voice.tell(&loaded);
+        }
+        let (conversation, images) = question.conversation.for_template();
+        if conversation.messages.is_empty() {
+            return Err(anyhow::anyhow!("the conversation is empty: there is no question")).because(Exit::Data);
+        }
+        let mut done = Done {
+            id: question.id,
+            text: String::new(),
+            tokens: 0,
+            prompt_tokens: 0,
+            finish: Finish::Cancelled,
+            seconds: 0.0,
+            first_token_seconds: None,
+            tokens_per_second: 0.0,
+        };
+        // Stopped while it was loading.
+        if voice.go_on() == ControlFlow::Break(()) {
+            return Ok(done);
+        }
+        let generation = question.options.generation();
+        let q =
+            Question { conversation: &conversation, images: &images, budget: resolved.budget, generation: &generation };
+        let answer = ask(&held.ready, &q, &mut |heard| match heard {
+            Heard::Started { prompt_tokens, image_tokens } => voice.started(prompt_tokens, image_tokens),
+            Heard::Text(piece) => voice.text(piece),
+        })?;
+        done.tokens_per_second = answer.tokens_per_second();
+        Ok(Done {
+            tokens: answer.ids.len(),
+            text: answer.text,
+            prompt_tokens: answer.prompt_tokens,
+            finish: answer.finish,
+            seconds: answer.seconds,
+            first_token_seconds: answer.first_token_seconds,
+            ..done
+        })
+    }
+}
+
+/// Gives memory that libtorch keeps for later back to the GPU; without one there is none, and the error says so.
+fn free_cache() {
+    let _ = torch_shim::cuda::empty_cache();
+}
