@@ -17,6 +17,10 @@ pub struct Settings {
     pub tour_at: usize,
     /// Where the last session was, so that the next begins there.
     pub last: Last,
+    /// Folders of models and adapters that the user added to the list of models.
+    pub models: Vec<PathBuf>,
+    /// Folders that the workbench exported; only these it offers to remove.
+    pub exports: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +73,8 @@ impl Default for Settings {
             tour_seen: false,
             tour_at: 0,
             last: Last::default(),
+            models: Vec::new(),
+            exports: Vec::new(),
         }
     }
 }

@@ -10,6 +10,8 @@ pub struct Task {
     /// In the user's language.
     pub title: String,
     pub progress: Progress,
+    /// What was done when it first told: a download that goes on has much of it behind it, which says nothing of its pace.
+    pub began_at: u64,
     pub state: State,
     pub started_ms: u64,
     pub ended_ms: u64,
@@ -74,10 +76,21 @@ impl Tasks {
                     self.list.remove(oldest);
                 }
                 let progress = Progress::default();
-                self.list.push(Task { id, title, progress, state: State::Running, started_ms: now_ms, ended_ms: 0 });
+                self.list.push(Task {
+                    id,
+                    title,
+                    progress,
+                    began_at: 0,
+                    state: State::Running,
+                    started_ms: now_ms,
+                    ended_ms: 0,
+                });
             }
             News::Progress(id, progress) => {
                 if let Some(task) = self.list.iter_mut().find(|task| task.id == id) {
+                    if task.progress == Progress::default() {
+                        task.began_at = progress.done;
+                    }
                     task.progress = progress;
                 }
             }
@@ -110,8 +123,9 @@ impl Task {
     /// At the mean pace so far; only after two seconds, before that it would only jump.
     pub fn seconds_left(&self, now_ms: u64) -> Option<f64> {
         let elapsed = now_ms.checked_sub(self.started_ms).filter(|ms| *ms >= 2_000)? as f64 / 1000.0;
-        let share = self.share().filter(|share| *share > 0.0)?;
-        Some(elapsed * (1.0 - share) / share)
+        let (done, total) = (self.progress.done, self.progress.total);
+        let since = done.checked_sub(self.began_at).filter(|since| *since > 0)?;
+        Some(elapsed * total.checked_sub(done)? as f64 / since as f64)
     }
 }
 

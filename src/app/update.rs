@@ -148,7 +148,7 @@ fn paste(app: &mut App, text: &str) -> Effects {
         Screen::Train => train::paste(app, text),
         Screen::Runs => Vec::new(),
         Screen::Chat => chat::paste(app, text),
-        Screen::Models => Vec::new(),
+        Screen::Models => models::paste(app, text),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod chat;
 pub mod common;
 pub mod data;
 pub mod keys_zh;
+pub mod models;
 pub mod problems_zh;
 pub mod runs;
 pub mod tour;
@@ -84,6 +85,7 @@ fn all() -> Vec<(String, T)> {
         ("chat", chat::ALL),
         ("common", common::ALL),
         ("data", data::ALL),
+        ("models", models::ALL),
         ("runs", runs::ALL),
         ("tour", tour::ALL),
         ("train", train::ALL),

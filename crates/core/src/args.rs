@@ -332,7 +332,10 @@ impl ExportArgs {
 }
 
 /// `5GB`, `500 MB`, `2GiB` or plain bytes; K, M and G alone are thousands, as in transformers' `max_shard_size`.
-fn parse_size(word: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// What a size looks like.
+pub fn parse_size(word: &str) -> Result<u64, String> {
     let word = word.trim();
     let digits = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
     let unit = match word[digits..].trim().to_ascii_lowercase().as_str() {

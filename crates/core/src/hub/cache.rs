@@ -6,6 +6,7 @@
 //!   refs/main               the commit that a branch stood for
 //!   snapshots/COMMIT/PATH   relative symlinks into blobs/
 //!   .lightbox/COMMIT.json   ours: the files that were asked for, so that a half snapshot is known as one
+//!   .lightbox/COMMIT.revision   ours: the branch or tag by which it was asked for
 //! .locks/…/HASH.lock        whoever loads a blob holds this, Python too
 //! ```
 
@@ -23,12 +24,16 @@ use std::path::{Path, PathBuf};
 pub struct Cached {
     pub kind: Kind,
     pub id: String,
-    /// The branch or tag that leads there (`main` before others), else the commit.
+    /// The branch or tag that leads there (`main` before others) or was asked for, else the commit.
     pub revision: String,
     pub commit: String,
     pub path: PathBuf,
     /// Of the files that are whole.
     pub bytes: u64,
+    /// Of the contents that are half, whichever snapshot of the repository they are for.
+    pub half_bytes: u64,
+    /// Of all files that were asked for, where that is known.
+    pub asked_bytes: Option<u64>,
     /// All that was asked for is there. Of what Python loaded nothing is noted; there it means that no file is half.
     pub complete: bool,
 }
@@ -83,19 +88,22 @@ pub fn cached_in(cache: &Path) -> Vec<Cached> {
 
 fn snapshots((dir, kind, id): (RepoDir, Kind, String)) -> Vec<Cached> {
     let refs = dir.refs();
-    let half = names(&dir.root.join("blobs")).iter().any(|name| name.ends_with(".incomplete"));
+    let half = dir.half();
+    let half_bytes = half.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
     let commits = names(&dir.root.join("snapshots"));
     let one = |commit: String| {
         let path = dir.snapshot(&commit);
-        let revision = refs.get(&commit).unwrap_or(&commit).clone();
+        let revision = refs.get(&commit).cloned().or_else(|| dir.asked_revision(&commit)).unwrap_or(commit.clone());
         let (bytes, whole) = held(&path);
-        let complete = match dir.asked_for(&commit) {
+        let asked_for = dir.asked_for(&commit);
+        let complete = match &asked_for {
             Some(files) => {
                 files.iter().all(|(file, bytes)| path.join(file).metadata().is_ok_and(|m| m.len() == *bytes))
             }
-            None => whole && !half && bytes > 0,
+            None => whole && half.is_empty() && bytes > 0,
         };
-        Cached { kind, id: id.clone(), revision, commit, path, bytes, complete }
+        let asked_bytes = asked_for.map(|files| files.values().sum());
+        Cached { kind, id: id.clone(), revision, commit, path, bytes, half_bytes, asked_bytes, complete }
     };
     commits.into_iter().map(one).collect()
 }
@@ -118,7 +126,7 @@ fn held(dir: &Path) -> (u64, bool) {
     (bytes, whole)
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub(super) fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
@@ -128,7 +136,7 @@ fn names(dir: &Path) -> Vec<String> {
 pub(super) struct RepoDir {
     cache: PathBuf,
     name: String,
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl RepoDir {
@@ -159,6 +167,34 @@ impl RepoDir {
         self.root.join("blobs").join(format!("{}.incomplete", file.hash.hex()))
     }
 
+    /// Contents that have not come whole.
+    pub fn half(&self) -> Vec<PathBuf> {
+        let blobs = self.root.join("blobs");
+        let half = names(&blobs).into_iter().filter(|name| name.ends_with(".incomplete"));
+        half.map(|name| blobs.join(name)).collect()
+    }
+
+    /// Where the locks of its blobs lie.
+    pub fn locks(&self) -> PathBuf {
+        self.cache.join(".locks").join(&self.name)
+    }
+
+    /// The names of branches and tags that stand for a commit, as files.
+    pub fn refs_to(&self, commit: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut todo = vec![self.root.join("refs")];
+        while let Some(dir) = todo.pop() {
+            for path in names(&dir).into_iter().map(|name| dir.join(name)) {
+                if path.is_dir() {
+                    todo.push(path);
+                } else if std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == commit) {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+
     /// Its content is here. A blob gets its name when its hash is verified; one of another size was damaged later.
     pub fn has(&self, file: &RemoteFile) -> bool {
         self.blob(file).metadata().is_ok_and(|meta| meta.is_file() && meta.len() == file.bytes)
@@ -181,7 +217,7 @@ impl RepoDir {
     /// The lock that whoever loads this blob holds, Python too (its `filelock` also takes flock(2)); `None` while it is
     /// another's. Where the file system has no locks, as on some networks, one does without, as Python does.
     pub fn try_lock(&self, file: &RemoteFile) -> io::Result<Option<File>> {
-        let dir = self.cache.join(".locks").join(&self.name);
+        let dir = self.locks();
         fs::create_dir_all(&dir)?;
         let path = dir.join(format!("{}.lock", file.hash.hex()));
         let lock = File::options().create(true).append(true).open(&path);
@@ -245,15 +281,19 @@ impl RepoDir {
         refs
     }
 
-    /// Notes which files of a commit were asked for, besides those of earlier times.
-    pub fn ask_for(&self, commit: &str, files: &[&RemoteFile]) -> io::Result<()> {
+    /// Notes which files of a commit were asked for, besides those of earlier times, and by which name. That name leads
+    /// there (`refs/`) only when all are here.
+    pub fn ask_for(&self, commit: &str, revision: &str, files: &[&RemoteFile]) -> io::Result<()> {
         let before = self.asked_for(commit);
         let mut all = before.clone().unwrap_or_default();
         all.extend(files.iter().map(|file| (file.path.clone(), file.bytes)));
+        fs::create_dir_all(&self.root.join(".lightbox"))?;
+        if revision != commit && self.asked_revision(commit).as_deref() != Some(revision) {
+            fs::write_atomic(&self.revision_note(commit), revision.as_bytes())?;
+        }
         if before.as_ref() == Some(&all) {
             return Ok(());
         }
-        fs::create_dir_all(&self.root.join(".lightbox"))?;
         fs::write_atomic(&self.note(commit), &serde_json::to_vec(&all).map_err(io::Error::other)?)
     }
 
@@ -262,7 +302,15 @@ impl RepoDir {
         serde_json::from_slice(&bytes).ok()
     }
 
-    fn note(&self, commit: &str) -> PathBuf {
+    fn asked_revision(&self, commit: &str) -> Option<String> {
+        std::fs::read_to_string(self.revision_note(commit)).ok().filter(|revision| !revision.is_empty())
+    }
+
+    pub fn revision_note(&self, commit: &str) -> PathBuf {
+        self.root.join(".lightbox").join(format!("{commit}.revision"))
+    }
+
+    pub fn note(&self, commit: &str) -> PathBuf {
         self.root.join(".lightbox").join(format!("{commit}.json"))
     }
 }

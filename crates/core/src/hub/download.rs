@@ -44,7 +44,7 @@ pub fn download(
     dir.prepare(&listing.commit)?;
     let need = missing(&dir, &chosen);
     check_room(listing.client.cache(), need)?;
-    dir.ask_for(&listing.commit, &chosen)?;
+    dir.ask_for(&listing.commit, &listing.repo.revision, &chosen)?;
     let notify: &mut Notify = notify;
     let mut meter = Meter::new(chosen.len(), chosen.iter().map(|file| file.bytes).sum(), notify);
     let transfer = Transfer { client: &listing.client, repo: &listing.repo, commit: &listing.commit, dir: &dir };

@@ -26,6 +26,7 @@ mod client;
 mod download;
 mod error;
 mod progress;
+mod remove;
 mod repo;
 mod transfer;
 
@@ -34,4 +35,5 @@ pub use client::Client;
 pub use download::{download, lay_out, missing_bytes};
 pub use error::HubError;
 pub use progress::Progress;
+pub use remove::{remove, remove_from};
 pub use repo::{Filters, Hash, Kind, Listing, RemoteFile, Repo, list};
