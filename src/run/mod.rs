@@ -125,7 +125,12 @@ enum Woken {
 }
 
 impl Loop {
-    async fn run(&mut self, mut results: UnboundedReceiver<Action>, typed: &[u8], demo: Option<PathBuf>) -> Result<ExitCode> {
+    async fn run(
+        &mut self,
+        mut results: UnboundedReceiver<Action>,
+        typed: &[u8],
+        demo: Option<PathBuf>,
+    ) -> Result<ExitCode> {
         let mut signals = signals(self.stage.fd()).context("listening for signals")?;
         let screen = self.app.screen;
         self.act(Action::Go(screen))?;

@@ -20,6 +20,8 @@ use crate::input::Key;
 use crossterm::event::{Event, KeyCode, KeyEvent};
 use entry::{Disk, Entry};
 use export::{Form, Verified};
+use lightbox_core::chat::ModelChoice;
+use lightbox_core::profile::yaml_value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tui_input::Input;
@@ -298,12 +300,15 @@ fn filtered(app: &mut App) {
     app.models.settle(None);
 }
 
-/// Asks this model. The Chat screen begins with what the settings name last.
-fn chat_with(_model: PathBuf, _adapters: Vec<PathBuf>) -> Action {
-    Action::Go(Screen::Chat)
+/// Asks this model.
+fn chat_with(model: PathBuf, adapters: Vec<PathBuf>) -> Action {
+    let choice = ModelChoice { model, adapters, dtype: Default::default(), device: "auto".into() };
+    Action::All(vec![Action::Chat(super::chat::Msg::Choose { side: 0, choice }), Action::Go(Screen::Chat)])
 }
 
-/// Trains this model. The Train screen begins with what the settings name last.
-fn train_on(_model: PathBuf) -> Action {
-    Action::Go(Screen::Train)
+/// Trains this model: the profile on the Train screen names it now; undo takes that back.
+fn train_on(model: PathBuf) -> Action {
+    let value = yaml_value(&model.display().to_string().into());
+    let set = super::train::Msg::Set("model_name_or_path", value);
+    Action::All(vec![Action::Train(set), Action::Go(Screen::Train)])
 }
