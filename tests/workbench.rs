@@ -1,0 +1,199 @@
+//! The workbench from end to end in a real pseudo-terminal, as its tour leads: make the demo, browse, see what the model
+//! sees, change the profile, train, watch, leave, come back, ask, compare. Once with the fake engine, and once with the
+//! real one on the CPU (it needs `lightbox-engine` beside `lightbox`: `make build`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use termlens::{Key, Screen, Terminal};
+
+const LIGHTBOX: &str = env!("CARGO_BIN_EXE_lightbox");
+const DEADLINE: Duration = Duration::from_secs(180);
+
+struct Desk {
+    temp: tempfile::TempDir,
+    engine: PathBuf,
+}
+
+impl Desk {
+    /// A folder of its own, and an engine: `lightbox-engine` or `lightbox-fake-engine`.
+    fn new(engine: &str) -> Self {
+        let engine = Path::new(LIGHTBOX).with_file_name(engine);
+        assert!(engine.exists(), "{} is missing: run `make build`, then this test again", engine.display());
+        Self { temp: tempfile::tempdir().unwrap(), engine }
+    }
+
+    fn vars(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("LIGHTBOX_ENGINE", self.engine.display().to_string()),
+            ("LIGHTBOX_STATE", self.temp.path().join("state").display().to_string()),
+            ("LIGHTBOX_FAKE_STEP_MS", "40".into()),
+            ("LIGHTBOX_GRAPHICS", "blocks".into()),
+            ("TERM", "xterm-256color".into()),
+            ("LANG", "C.UTF-8".into()),
+            ("LC_ALL", "C.UTF-8".into()),
+        ]
+    }
+
+    fn open(&self, args: &[&str]) -> Terminal {
+        let terminal =
+            Terminal::builder().size(140, 44).timeout(DEADLINE).current_dir(self.temp.path()).envs(self.vars());
+        terminal.args(args).spawn(LIGHTBOX).unwrap()
+    }
+
+    /// The same program as a command.
+    fn run(&self, args: &[&str]) -> String {
+        let output =
+            Command::new(LIGHTBOX).args(args).current_dir(self.temp.path()).envs(self.vars()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Nothing that was started outlives its test.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let args = ["runs", "stop", "--kill", "--wait", "10", "lightbox-demo/adapter"];
+        let _ = Command::new(LIGHTBOX).args(args).current_dir(self.temp.path()).envs(self.vars()).output();
+    }
+}
+
+fn see(terminal: &mut Terminal, what: &str) {
+    terminal.wait_until(|screen| screen.contains(what)).unwrap();
+}
+
+fn press(terminal: &mut Terminal, keys: &str) {
+    for key in keys.chars() {
+        terminal.send(Key::Char(key)).unwrap();
+    }
+}
+
+fn alt(terminal: &mut Terminal, key: char) {
+    terminal.send_str(&format!("\x1b{key}")).unwrap();
+}
+
+/// The whole way of the tour. `answers` tells an answer of the tuned model from one of the base model.
+fn the_whole_way(desk: &Desk, steps: &str, answered: &dyn Fn(&Screen) -> bool, compared: &dyn Fn(&Screen) -> bool) {
+    let mut t = desk.open(&[]);
+    see(&mut t, "Tour 1/10");
+    t.send(Key::F(8)).unwrap();
+    see(&mut t, "Tour 2/10");
+    assert!(desk.temp.path().join("lightbox-demo/data/dataset_info.json").exists());
+
+    // browse: a sample with its picture and its conversation
+    t.wait_until(|s| s.contains("phantoms") && s.contains("/ 600") && s.contains("Answer")).unwrap();
+    t.wait_until(|s| s.contains("▀") || s.contains("▄")).unwrap();
+    press(&mut t, "jj");
+    see(&mut t, "Tour 3/10");
+    press(&mut t, "t");
+    t.wait_until(|s| s.contains("Tour 4/10") && s.contains("im_start") && s.contains("picture 1")).unwrap();
+
+    // the profile: search a key, change it, see it in the command
+    press(&mut t, "2");
+    t.wait_until(|s| s.contains("Tour 5/10") && s.contains("lightbox-demo/demo.yaml")).unwrap();
+    press(&mut t, "/");
+    t.send_str("max_steps").unwrap();
+    see(&mut t, "max_steps");
+    t.send(Key::Enter).unwrap();
+    t.wait_stable(Duration::from_millis(200)).unwrap();
+    t.send(Key::Enter).unwrap();
+    t.wait_stable(Duration::from_millis(200)).unwrap();
+    t.send_str("\x15").unwrap(); // ctrl-u: the field is empty
+    t.send_str(steps).unwrap();
+    t.send(Key::Enter).unwrap();
+    see(&mut t, &format!("max_steps={steps}"));
+
+    // train
+    t.send(Key::Esc).unwrap();
+    t.wait_stable(Duration::from_millis(200)).unwrap();
+    press(&mut t, "s");
+    see(&mut t, "Start the run");
+    press(&mut t, "y");
+    t.wait_until(|s| s.contains("Tour 6/10") && s.contains("running")).unwrap();
+    t.wait_until(|s| s.contains("smoothed") && s.contains("step ") && s.contains("tokens/s")).unwrap();
+
+    // leave: the run goes on; come back: it is seen again
+    press(&mut t, "q");
+    assert!(t.wait_exit().unwrap().success());
+    assert!(!t.screen().alternate_screen(), "the terminal is given back");
+    assert!(desk.run(&["runs", "list"]).contains("adapter"));
+    let mut t = desk.open(&["--screen", "runs"]);
+    t.wait_until(|s| s.contains("adapter") && s.contains("loss") && s.contains("Tour 6/10")).unwrap();
+    t.wait_until(|s| s.contains("finished")).unwrap();
+
+    // ask the tuned model, then both
+    t.send(Key::F(8)).unwrap();
+    see(&mut t, "Tour 7/10");
+    t.send(Key::F(8)).unwrap();
+    see(&mut t, "Tour 8/10");
+    press(&mut t, "4");
+    see(&mut t, "model + adapter");
+    see(&mut t, "sample.png");
+    t.send_str("What does the scan show?").unwrap();
+    t.send(Key::Enter).unwrap();
+    t.wait_until(|s| s.contains("Tour 9/10") && answered(s)).unwrap();
+    alt(&mut t, 'c');
+    t.wait_until(|s| s.contains("Tour 10/10") && compared(s)).unwrap();
+
+    // keep what was said
+    alt(&mut t, 'w');
+    see(&mut t, "Markdown");
+    t.send(Key::Enter).unwrap();
+    see(&mut t, "chat.md");
+    t.send(Key::Enter).unwrap();
+    see(&mut t, "Saved:");
+    let saved = std::fs::read_to_string(desk.temp.path().join("chat.md")).unwrap();
+    assert!(saved.contains("What does the scan show?") && saved.contains("sample.png"), "{saved}");
+    t.send(Key::F(8)).unwrap();
+    t.wait_until(|s| !s.contains("Tour")).unwrap();
+    t.send(Key::Esc).unwrap();
+    t.wait_stable(Duration::from_millis(200)).unwrap();
+    press(&mut t, "q");
+    assert!(t.wait_exit().unwrap().success());
+}
+
+#[test]
+fn the_tour_goes_all_the_way_with_the_fake_engine() {
+    let desk = Desk::new("lightbox-fake-engine");
+    let answered = |s: &Screen| s.contains("adapter with 1 picture answers: What does the scan show?");
+    let compared = |s: &Screen| answered(s) && s.contains("model with 1 picture answers: What does the scan show?");
+    the_whole_way(&desk, "60", &answered, &compared);
+}
+
+/// A few updates teach nothing; what counts is that a real model is trained and speaks, tuned and not.
+#[test]
+fn the_tour_goes_all_the_way_with_the_real_engine_on_the_cpu() {
+    let desk = Desk::new("lightbox-engine");
+    let answered = |s: &Screen| s.contains("tok/s · first after");
+    let compared = |s: &Screen| (0..44).any(|row| s.row_text(row).matches("tok/s").count() == 2 || count(s) >= 2);
+    the_whole_way(&desk, "12", &answered, &compared);
+    let run = desk.run(&["runs", "show", "lightbox-demo/adapter", "--json"]);
+    let run: serde_json::Value = serde_json::from_str(&run).unwrap();
+    assert_eq!((run["state"].as_str(), run["step"].as_u64()), (Some("finished"), Some(12)), "{run}");
+    assert!(desk.temp.path().join("lightbox-demo/adapter/adapter_model.safetensors").exists());
+}
+
+fn count(screen: &Screen) -> usize {
+    (0..44).map(|row| screen.row_text(row).matches("tok/s").count()).sum()
+}
+
+/// The screen of a run that is going on, from nothing: what someone does who has lost the connection.
+#[test]
+fn after_a_lost_connection_the_run_is_seen_again_at_once() {
+    let desk = Desk::new("lightbox-fake-engine");
+    desk.run(&["demo", "--headless", "--prepare", "--quick"]);
+    desk.run(&["train", "lightbox-demo/demo.yaml", "max_steps=100000", "--detach"]);
+    let mut lost = desk.open(&["--screen", "runs"]);
+    see(&mut lost, "running");
+    drop(lost); // its terminal is gone
+    let mut again = desk.open(&["--screen", "runs"]);
+    again.wait_until(|s| s.contains("running") && s.contains("smoothed") && s.contains("adapter")).unwrap();
+    let step = |s: &Screen| -> Option<u64> {
+        let row = (0..44).map(|row| s.row_text(row)).find(|row| row.contains("step  "))?;
+        row.split("step").nth(1)?.trim_start().split('/').next()?.parse().ok()
+    };
+    let before = step(&again.screen());
+    again.wait_until(|s| step(s) > before).unwrap();
+    press(&mut again, "q");
+    assert!(again.wait_exit().unwrap().success());
+}
