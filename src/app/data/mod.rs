@@ -248,14 +248,14 @@ fn discover(app: &mut App) -> super::Effect {
 /// Where sets are looked for.
 fn folders(app: &App) -> Vec<PathBuf> {
     let mut dirs = vec![app.here.clone(), app.here.join(tour::DIR)];
-    dirs.extend(app.settings.last.dataset_dir.clone());
+    dirs.extend(app.settings.last.dataset_dir.iter().map(|dir| app.here.join(dir)));
     dirs
 }
 
 /// How samples become tokens here.
 fn seen_by(app: &App) -> SeenBy {
     let demo = app.here.join(tour::DIR);
-    let models = app.settings.last.model.iter().cloned().chain([demo.join("model")]).collect();
+    let models = app.settings.last.model.iter().map(|dir| app.here.join(dir)).chain([demo.join("model")]).collect();
     let (profile, cutoff_len) = (app.settings.last.profile.clone(), app.data.cutoff_len);
     SeenBy { models, profile, here: app.here.clone(), demo, cutoff_len }
 }
@@ -403,7 +403,9 @@ fn sets_found(app: &mut App, found: Vec<Found>, notes: Vec<String>, complete: bo
     }
 }
 
-fn open(app: &mut App, source: Source, fresh: bool) -> Effects {
+fn open(app: &mut App, mut source: Source, fresh: bool) -> Effects {
+    // Profiles and the demo name folders as seen from here; the list of sets has them in full.
+    source.dir = app.here.join(&source.dir);
     app.data.next_id += 1;
     let id = app.data.next_id;
     app.data.failed = None;
