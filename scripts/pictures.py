@@ -71,7 +71,7 @@ class Terminal:
         while time.monotonic() < end and self.read(quiet):
             pass
 
-    def wait(self, text, most=180, gone=False):
+    def wait(self, text, most=60, gone=False):
         """Until the text stands somewhere, or no longer does; `a|b`: either, for the two languages."""
         end = time.monotonic() + most
         while time.monotonic() < end:
@@ -105,16 +105,16 @@ class Terminal:
         os.waitpid(self.pid, 0)
 
 
-# name, screen, columns, keys before the picture is taken; {work} is the folder in which the workbench runs
+# name, screen, columns, keys before the picture is taken
 QUESTION = ["What is the diagnosis in the image?", "enter"]
 OPEN = ["wait:phantoms", "sleep:1", "enter", "wait:Describe"]
 SHOTS = [
-    ("data", "data", 140, [*OPEN, "down", "down", "wait:large lesion"]),
+    ("data", "data", 140, [*OPEN, "down", "down", "wait:hemorrhage"]),
     ("data-seen", "data", 140, [*OPEN, "down", "down", "t", "wait:<|im_start|>"]),
     ("train", "train", 140, ["wait:lora_rank", "wait:≈"]),
     ("runs", "runs", 140, ["wait:gentler", "sleep:2", "space", "down", "space", "up", "l", "sleep:2"]),
     # the most likely words, so that the picture is the same each time
-    ("chat", "chat", 170, ["sleep:2", "paste:{work}/lightbox-demo/sample.png", "wait:sample.png", "alt-o", "do_sample", "enter", *QUESTION,
+    ("chat", "chat", 170, ["sleep:2", "paste:./lightbox-demo/sample.png", "wait:sample.png", "alt-o", "do_sample", "enter", *QUESTION,
                            "wait:tok/s", "alt-c", "wait:circle", "sleep:2"]),
     ("models", "models", 140, ["sleep:3"]),
 ]
@@ -155,7 +155,7 @@ def main():
             (work / "state" / "settings.yaml").write_text(SETTINGS)
             terminal = Terminal([program, "--screen", screen, "--lang", lang], columns, LINES, env, work)
             terminal.wait("1 " + ("Data" if lang == "en" else "数据"), 20)
-            terminal.keys([key.replace("{work}", str(work)) for key in keys])
+            terminal.keys(keys)
             path = args.out / f"{name}{'' if lang == 'en' else '-zh'}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             # 256 colours are enough for a terminal, and a quarter of the size
