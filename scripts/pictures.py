@@ -83,7 +83,7 @@ class Terminal:
     def display(self):
         return ["".join(self.screen.buffer[y][x].data for x in range(self.screen.columns)) for y in range(self.screen.lines)]
 
-    def keys(self, words):
+    def keys(self, words, lang):
         for word in words:
             kind, _, rest = word.partition(":")
             if kind in ("wait", "gone"):
@@ -91,6 +91,9 @@ class Terminal:
                 self.settle()
             elif kind == "sleep":
                 self.settle(most=float(rest), quiet=float(rest))
+            elif kind == "say":
+                os.write(self.master, rest.split("|")[lang == "zh"].encode())
+                self.settle()
             elif kind == "paste":
                 os.write(self.master, f"\x1b[200~{rest}\x1b[201~".encode())
                 self.settle()
@@ -105,18 +108,17 @@ class Terminal:
         os.waitpid(self.pid, 0)
 
 
-# name, screen, columns, keys before the picture is taken
-QUESTION = ["What is the diagnosis in the image?", "enter"]
-OPEN = ["wait:phantoms", "sleep:1", "enter", "wait:Describe"]
+# name, screen, columns, keys before the picture is taken; `say:a|b`: a in English, b in Chinese
+OPEN = ["wait:phantoms", "sleep:1", "enter", "wait:This is a", "J", "say:2|3", "enter", "wait:hemorrhage|水肿"]
 SHOTS = [
-    ("data", "data", 140, [*OPEN, "down", "down", "wait:hemorrhage"]),
-    ("data-seen", "data", 140, [*OPEN, "down", "down", "t", "wait:<|im_start|>"]),
+    ("data", "data", 140, OPEN),
+    ("data-seen", "data", 140, [*OPEN, "t", "wait:<|im_start|>"]),
     ("train", "train", 140, ["wait:lora_rank", "wait:≈"]),
-    ("runs", "runs", 140, ["wait:gentler", "sleep:2", "space", "down", "space", "up", "l", "sleep:2"]),
     # the most likely words, so that the picture is the same each time
-    ("chat", "chat", 170, ["sleep:2", "paste:./lightbox-demo/sample.png", "wait:sample.png", "alt-o", "do_sample", "enter", *QUESTION,
-                           "wait:tok/s", "alt-c", "wait:circle", "sleep:2"]),
-    ("models", "models", 140, ["sleep:3"]),
+    ("chat", "chat", 170, ["sleep:2", "paste:./lightbox-demo/sample.png", "wait:sample.png", "alt-o", "do_sample", "enter",
+                           "say:What is the diagnosis in the image?|图片中的诊断结果是什么？", "enter", "wait:tok/s", "alt-c", "sleep:5"]),
+    ("models", "models", 140, ["wait:checkpoint-", "down", "sleep:1"]),
+    ("runs", "runs", 140, ["wait:gentler", "sleep:2", "space", "down", "space", "up", "l", "sleep:2"]),
 ]
 LINES = 40
 
@@ -145,17 +147,17 @@ def main():
     work = (args.work or Path(tempfile.mkdtemp())).resolve()
     program = str((args.bin / "lightbox").resolve())
     env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "LIGHTBOX_STATE": str(work / "state"),
-           "LIGHTBOX_GRAPHICS": "blocks"}
+           "LIGHTBOX_GRAPHICS": "blocks", "HF_HOME": str(work / "huggingface")}
     prepare(program, work, env)
     font, wide = ImageFont.truetype(args.font, 16), ImageFont.truetype(args.wide_font, 16)
-    for lang in ("en", "zh"):
-        for name, screen, columns, keys in SHOTS:
-            if args.only and args.only != name:
-                continue
+    for name, screen, columns, keys in SHOTS:
+        if args.only and args.only != name:
+            continue
+        for lang in ("en", "zh"):
             (work / "state" / "settings.yaml").write_text(SETTINGS)
             terminal = Terminal([program, "--screen", screen, "--lang", lang], columns, LINES, env, work)
             terminal.wait("1 " + ("Data" if lang == "en" else "数据"), 20)
-            terminal.keys(keys)
+            terminal.keys(keys, lang)
             path = args.out / f"{name}{'' if lang == 'en' else '-zh'}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             # 256 colours are enough for a terminal, and a quarter of the size
