@@ -66,7 +66,7 @@ class Terminal:
         self.stream.feed(data)
         return True
 
-    def settle(self, quiet=0.7, most=20):
+    def settle(self, quiet=0.7, most=2):
         end = time.monotonic() + most
         while time.monotonic() < end and self.read(quiet):
             pass
