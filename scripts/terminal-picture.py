@@ -21,7 +21,10 @@ COLOURS = {"default": "#d4d4d4", "black": "#1e1e1e", "red": "#f14c4c", "green": 
            "magenta": "#c586c0", "cyan": "#4ec9c0", "white": "#e8e8e8"}
 BACKGROUND = "#1e1e1e"
 MARGIN = 16
-BLOCKS = {"▀": (0, 0.5), "▄": (0.5, 1), "█": (0, 1)}
+BLOCKS = {"▀": (0, 0.5), **{chr(0x2580 + n): (1 - n / 8, 1) for n in range(1, 9)}}
+
+# where the dots of U+2800 stand, by bit
+BRAILLE = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)]
 
 
 def record(command: list[str], columns: int, lines: int) -> pyte.Screen:
@@ -51,26 +54,40 @@ def colour(name: str) -> str:
     return COLOURS.get(name.removeprefix("bright"), f"#{name}")
 
 
+def colours(cell) -> tuple[str, str]:
+    """Of the text and of what is behind it."""
+    front, back = colour(cell.fg), BACKGROUND if cell.bg == "default" else colour(cell.bg)
+    return (back, front) if cell.reverse else (front, back)
+
+
 def draw(screen: pyte.Screen, font: ImageFont.FreeTypeFont, wide: ImageFont.FreeTypeFont) -> Image.Image:
     width, (ascent, descent) = round(font.getlength("M")), font.getmetrics()
     height = ascent + descent
     used = max((y for y in range(screen.lines) if screen.display[y].strip()), default=0) + 1
     image = Image.new("RGB", (screen.columns * width + 2 * MARGIN, used * height + 2 * MARGIN), BACKGROUND)
     pen = ImageDraw.Draw(image)
-    for y in range(used):
-        for x in range(screen.columns):
-            cell = screen.buffer[y][x]
-            front, back = colour(cell.fg), BACKGROUND if cell.bg == "default" else colour(cell.bg)
-            if cell.reverse:
-                front, back = back, front
-            place = (MARGIN + x * width, MARGIN + y * height)
-            if back != BACKGROUND:
-                pen.rectangle([*place, place[0] + width - 1, place[1] + height - 1], fill=back)
-            if cell.data in BLOCKS:  # drawn, not written: pictures are made of them, and fonts leave gaps between lines
-                top, bottom = BLOCKS[cell.data]
-                pen.rectangle([place[0], place[1] + round(top * height), place[0] + width - 1, place[1] + round(bottom * height) - 1], fill=front)
-            elif cell.data.strip():
-                pen.text(place, cell.data, fill=front, font=wide if ord(cell.data[0]) >= 0x2E80 else font, stroke_width=int(cell.bold) * 0.3)
+    cells = [(y, x, screen.buffer[y][x]) for y in range(used) for x in range(screen.columns)]
+    # all backgrounds first: the second cell of a wide character would cover its right half
+    for y, x, cell in cells:
+        back = colours(cell)[1]
+        if back != BACKGROUND:
+            pen.rectangle([MARGIN + x * width, MARGIN + y * height, MARGIN + (x + 1) * width - 1, MARGIN + (y + 1) * height - 1], fill=back)
+    drop = ascent - wide.getmetrics()[0]
+    for y, x, cell in cells:
+        front, place = colours(cell)[0], (MARGIN + x * width, MARGIN + y * height)
+        if cell.data in BLOCKS:  # drawn, not written: pictures are made of them, and fonts leave gaps between lines
+            top, bottom = BLOCKS[cell.data]
+            pen.rectangle([place[0], place[1] + round(top * height), place[0] + width - 1, place[1] + round(bottom * height) - 1], fill=front)
+        elif 0x2800 <= ord(cell.data[:1] or " ") < 0x2900:  # curves are drawn with braille, which many fonts lack
+            dots = ord(cell.data[0]) - 0x2800
+            for bit, (across, down) in enumerate(BRAILLE):
+                left, top = place[0] + width * (2 * across + 1) // 4, place[1] + height * (2 * down + 1) // 8
+                if dots >> bit & 1:
+                    pen.rectangle([left - 1, top - 1, left + 1, top + 1], fill=front)
+        elif cell.data.strip() and ord(cell.data[0]) >= 0x2E80:
+            pen.text((place[0] + 2, place[1] + drop), cell.data, fill=front, font=wide, stroke_width=int(cell.bold) * 0.3)
+        elif cell.data.strip():
+            pen.text(place, cell.data, fill=front, font=font, stroke_width=int(cell.bold) * 0.3)
     return image
 
 

@@ -92,11 +92,28 @@ fn every_command_of_the_readme_is_one_that_exists() {
     }
 }
 
+/// The address that a heading has in its page.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
 #[test]
-fn links_of_the_readme_lead_to_files_of_this_repository() {
-    let text = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let missing: Vec<PathBuf> =
-        targets.filter(|t| !t.contains("://")).map(|t| Path::new(ROOT).join(t)).filter(|p| !p.exists()).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+fn links_of_the_pages_lead_to_files_and_headings_of_this_repository() {
+    for page in ["README.md", "docs/guide.md", "docs/guide.zh.md", "docs/architecture.md"] {
+        let page = Path::new(ROOT).join(page);
+        let text = fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file: PathBuf = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            assert!(file.exists(), "{}: {target}", page.display());
+            let is_there =
+                || fs::read_to_string(&file).unwrap().lines().any(|l| l.starts_with('#') && anchor(l) == heading);
+            assert!(heading.is_empty() || is_there(), "{}: no heading {target}", page.display());
+        }
+    }
 }
