@@ -4,6 +4,7 @@
 #[path = "../hostile_text/corpus.rs"]
 mod corpus;
 mod endings;
+mod hostile;
 mod looks;
 #[allow(dead_code, reason = "tests/terminal uses the rest")]
 #[path = "../terminal/pty.rs"]

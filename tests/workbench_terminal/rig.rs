@@ -237,10 +237,11 @@ impl Bench {
 
     /// Leaves by the quit command, whatever is open; no question is left unanswered.
     pub fn quit(&mut self) -> ExitStatus {
+        self.settle();
         for _ in 0..10 {
             for keys in ["\x1b", "\x03", "y"] {
                 self.send(keys);
-                self.pause(Duration::from_millis(120));
+                self.pause(Duration::from_millis(150));
                 if !self.screen.screen().alternate_screen() {
                     return self.pty.wait_exit();
                 }
