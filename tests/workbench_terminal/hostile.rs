@@ -82,7 +82,15 @@ fn hostile_folder() -> Folder {
     for (i, text) in short.iter().enumerate() {
         let dir = folder.path("saves").join(file_name(text, "").unwrap_or_else(|| format!("run {i}")));
         std::fs::create_dir_all(&dir).unwrap();
-        for file in ["state.json", "events.jsonl", "metrics.jsonl", "worker.json", "profile.yaml"] {
+        for file in [
+            "state.json",
+            "events.jsonl",
+            "metrics.jsonl",
+            "worker.json",
+            "profile.yaml",
+            "adapter_config.json",
+            "adapter_model.safetensors",
+        ] {
             std::fs::copy(night.join(file), dir.join(file)).unwrap();
         }
         info(&dir, &format!("{i:03}-{text}"), &short[i..(i + 3).min(short.len())], text);
@@ -309,10 +317,10 @@ fn hostile_profiles_models_and_folders_only_show_themselves() {
         down(&mut bench, 40);
     }
     overlays(&mut bench, "train");
-    // the file picker among hostile names, from the composer
+    // the file picker among hostile names, from the composer; models are chosen among the runs as well
     bench.press(&["\x1b", "\x1b[15~"]);
     bench.pause(Duration::from_millis(100));
-    for (keys, dir) in [("\x1ba", "data/"), ("\x1bm", "models/"), ("\x1bm", "saves/")] {
+    for (keys, dir) in [("\x1ba", "data/"), ("\x1ba", "models/"), ("\x1bm", "")] {
         bench.press(&[keys]);
         bench.pause(Duration::from_millis(200));
         bench.send(dir);
