@@ -87,11 +87,19 @@ impl App {
     }
 }
 
+/// What concerns the terminal works whatever is open: a question on the screen must not keep anyone from their shell.
+const TERMINAL: [&str; 2] = ["suspend", "redraw"];
+
 /// Overlays first, then the screen (a field that is being typed in takes what it wants), then the table of commands.
 fn key(app: &mut App, event: KeyEvent) -> Effects {
     if event.kind == KeyEventKind::Release {
         app.dirty = false;
         return Vec::new();
+    }
+    let pressed = Key::of(&event);
+    let mut of_terminal = TERMINAL.iter().filter_map(|name| commands::find(name));
+    if let Some(command) = of_terminal.find(|c| c.keys.iter().any(|word| Key::parse(word) == Some(pressed))) {
+        return (command.run)(app);
     }
     if !app.overlays.is_empty() {
         return overlay::key(app, event);
@@ -106,7 +114,7 @@ fn key(app: &mut App, event: KeyEvent) -> Effects {
     if let Some(effects) = taken {
         return effects;
     }
-    match commands::of_key(app, Key::of(&event)) {
+    match commands::of_key(app, pressed) {
         Some(command) => (command.run)(app),
         None => {
             if Key::of(&event) == Key::parse("esc").unwrap_or(Key::of(&event)) {

@@ -31,9 +31,13 @@ pub struct Modes(u32, u32, u32, u32);
 
 impl Pty {
     /// Starts `command` on a terminal of 60x20 cells of 10x20 pixels.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::sized(command, 60, 20)
+    }
+
+    pub fn sized(mut command: Command, columns: u16, rows: u16) -> Self {
         let (mut main, mut side) = (-1, -1);
-        let size = libc::winsize { ws_row: 20, ws_col: 60, ws_xpixel: 600, ws_ypixel: 400 };
+        let size = winsize(columns, rows);
         let null = std::ptr::null_mut::<libc::c_char>();
         // SAFETY: writes two descriptors, owned from here on.
         let (main, side) = unsafe {
@@ -81,6 +85,44 @@ impl Pty {
         self.closing.store(true, Ordering::SeqCst);
         self.reading.take().unwrap().join().unwrap();
         self.main = None;
+    }
+
+    /// The window gets another size; the kernel tells the program.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = winsize(columns, rows);
+        // SAFETY: reads one winsize.
+        let done = unsafe { libc::ioctl(self.main.as_ref().unwrap().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(done, 0);
+    }
+
+    /// Waits for more from the program; false if nothing came within this time.
+    pub fn more(&mut self, within: Duration) -> bool {
+        let Ok(bytes) = self.output.recv_timeout(within) else { return false };
+        self.seen.extend(bytes);
+        while let Ok(bytes) = self.output.try_recv() {
+            self.seen.extend(bytes);
+        }
+        true
+    }
+
+    /// The terminal is as it was: modes, screen, cursor, mouse, paste, focus.
+    pub fn assert_restored(&self) {
+        assert_eq!(self.modes(), self.modes_before);
+        let seen = String::from_utf8_lossy(&self.seen);
+        for mode in ["1049", "2004", "1004", "1000", "1002", "1006", "2026"] {
+            let last = |end: char| seen.rfind(&format!("\x1b[?{mode}{end}"));
+            assert!(last('l') > last('h'), "mode {mode} was left on: {seen:?}");
+        }
+        assert!(seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l"), "the cursor was left hidden");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the program ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub fn modes(&self) -> Modes {
@@ -154,6 +196,11 @@ impl Drop for Pty {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn winsize(columns: u16, rows: u16) -> libc::winsize {
+    let px = |cells: u16, px: u16| cells.saturating_mul(px);
+    libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: px(columns, 10), ws_ypixel: px(rows, 20) }
 }
 
 fn modes(main: &File) -> Modes {
