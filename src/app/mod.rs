@@ -86,6 +86,9 @@ pub struct App {
     pub here: PathBuf,
     /// The language of the locale, where the settings leave it open.
     pub locale: Lang,
+    /// The command line's language and mouse: for this session, and never saved.
+    pub session_language: Option<Lang>,
+    pub session_no_mouse: bool,
     /// Whether the terminal's window has the focus; a finished run is told by a notice only if not.
     pub focused: bool,
     pub quit: bool,
@@ -95,7 +98,7 @@ pub struct App {
 
 impl App {
     pub fn lang(&self) -> Lang {
-        self.settings.language.unwrap_or(self.locale)
+        self.session_language.or(self.settings.language).unwrap_or(self.locale)
     }
 
     /// A text in the user's language.

@@ -535,11 +535,15 @@ pub const SETTINGS: usize = 4;
 fn change_setting(app: &mut App, row: usize) -> Effects {
     let settings = &mut app.settings;
     match row {
-        0 => settings.language = next(&[None, Some(Lang::En), Some(Lang::Zh)], settings.language),
+        0 => {
+            app.session_language = None;
+            settings.language = next(&[None, Some(Lang::En), Some(Lang::Zh)], settings.language);
+        }
         1 => settings.theme = next(&ThemeChoice::ALL, settings.theme),
         2 => settings.images = next(&ImageChoice::ALL, settings.images),
         _ => {
             settings.mouse = !settings.mouse;
+            app.session_no_mouse = false;
             return vec![super::Effect::Mouse, super::Effect::SaveSettings];
         }
     }

@@ -24,6 +24,7 @@ use lightbox_core::runs::registry;
 use stage::Stage;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -82,12 +83,12 @@ async fn run(options: &Options) -> Result<ExitCode> {
 
 /// The state that the program begins with.
 fn start(options: &Options) -> App {
-    let (mut settings, wrong) = registry::state_dir().map_or_else(Default::default, |dir| Settings::load(&dir));
-    settings.language = options.language.or(settings.language);
-    settings.mouse &= !options.no_mouse;
+    let (settings, wrong) = registry::state_dir().map_or_else(Default::default, |dir| Settings::load(&dir));
     let mut app = App {
         screen: options.screen.unwrap_or_default(),
         settings,
+        session_language: options.language,
+        session_no_mouse: options.no_mouse,
         here: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         locale: Lang::of_locale(|name| std::env::var(name).ok()),
         focused: true,
@@ -163,6 +164,13 @@ impl Loop {
                 Woken::Event(event) => {
                     now = true;
                     self.event(event)?;
+                    // keys that wait already become one frame: a held key must not pile up behind drawing
+                    for _ in 0..64 {
+                        let Some(next) = self.waiting_event().await? else { break };
+                        if !self.is_late(&next) {
+                            self.event(next)?;
+                        }
+                    }
                 }
                 Woken::Signal(signal) => match signal {
                     Signal::Suspend => self.suspend()?,
@@ -208,6 +216,23 @@ impl Loop {
         let tick = self.app.next_tick().map(|ms| self.started + Duration::from_millis(ms));
         let draw = self.app.dirty.then_some(self.may_draw);
         [tick, draw, self.stage.wake()].into_iter().flatten().min()
+    }
+
+    /// An event that is there already.
+    async fn waiting_event(&mut self) -> Result<Option<Event>> {
+        if self.app.quit {
+            return Ok(None);
+        }
+        let Some(events) = &mut self.events else { return Ok(None) };
+        // With this task's own waker: another one would be kept by the stream, and its next key would wake nobody.
+        let ready = std::future::poll_fn(|cx| match events.poll_next_unpin(cx) {
+            Poll::Ready(event) => Poll::Ready(Some(event)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match ready.await {
+            Some(event) => Ok(Some(event.context("the terminal is gone")?.context("reading the terminal")?)),
+            None => Ok(None),
+        }
     }
 
     fn is_late(&mut self, event: &Event) -> bool {

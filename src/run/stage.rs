@@ -45,8 +45,8 @@ impl Stage {
     /// # Errors
     /// There is no terminal.
     pub fn enter(app: &mut App) -> Result<(Self, ProbeReplies)> {
-        let guard =
-            Guard::enter(&Options { mouse: app.settings.mouse, keyboard: false }).context("taking the terminal")?;
+        let guard = Guard::enter(&Options { mouse: app.settings.mouse && !app.session_no_mouse, keyboard: false })
+            .context("taking the terminal")?;
         let is_ssh = std::env::var_os("SSH_CONNECTION").is_some();
         let patience = if is_ssh { probe::PATIENCE_SSH } else { probe::PATIENCE_LOCAL };
         let replies = probe::ask(guard.fd(), patience).context("asking the terminal what it can do")?;

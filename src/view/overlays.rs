@@ -189,7 +189,7 @@ fn settings(ui: &mut Ui, area: Rect, cursor: &Cursor) {
         ImageChoice::Blocks => common::SET_BLOCKS,
         ImageChoice::Off => common::SET_OFF,
     };
-    let mouse = if settings.mouse { common::SET_ON } else { common::SET_OFF };
+    let mouse = if settings.mouse && !ui.app.session_no_mouse { common::SET_ON } else { common::SET_OFF };
     let rows = [
         (common::SET_LANGUAGE, language),
         (common::SET_THEME, ui.t(theme).to_owned()),

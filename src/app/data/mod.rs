@@ -272,8 +272,11 @@ fn act(app: &mut App, msg: Msg) -> Effects {
         Msg::Open(source) => return open(app, source, false),
         Msg::OpenPath(path) => return vec![effect(Effect::LookAt(path, folders(app)))],
         Msg::Opened(id, result) => return opened(app, id, result),
+        // a quick task may have ended before this arrives
         Msg::Working(work, task) => {
-            app.data.working.insert(work, task);
+            if app.tasks.running().any(|running| running.id == task) {
+                app.data.working.insert(work, task);
+            }
         }
         Msg::Rows(id, rows) => {
             if let Some(open) = app.data.now(id) {
