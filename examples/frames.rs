@@ -86,7 +86,7 @@ async fn bench(work: &Path, rows: usize, json: bool) -> Result<()> {
         let mut worst = Duration::ZERO;
         let mut all = Vec::new();
         for i in 0..300 {
-            let key = if keys == KeyCode::End && i % 2 == 1 { KeyCode::Home } else { keys };
+            let key = if keys == KeyCode::End && !usize::is_multiple_of(i, 2) { KeyCode::Home } else { keys };
             let begun = Instant::now();
             b.act(Action::Key(KeyEvent::new(key, KeyModifiers::NONE)));
             b.draw()?;
@@ -188,7 +188,7 @@ fn write_large(path: &Path, rows: usize) -> Result<()> {
     for _ in 0..rows / GROUP {
         writer.write(&whole)?;
     }
-    if rows % GROUP > 0 {
+    if !rows.is_multiple_of(GROUP) {
         writer.write(&group(rows % GROUP)?)?;
     }
     writer.close()?;
