@@ -139,15 +139,17 @@ mod tests {
     fn what_the_work_said_is_not_hidden_by_the_word_that_it_is_done() {
         let ended = |app: &mut App, id| {
             update(app, Action::Task(News::Started { id, title: "Export".into() }));
+            // long enough that its end is worth a word
+            app.now_ms += 2_000;
             if id == 1 {
                 update(app, Action::Say(Level::Good, "Written: a.png".into()));
             }
             update(app, Action::Task(News::Ended(id, State::Done)));
             app.messages.past().next().map(|message| message.text.clone())
         };
-        let mut app = App { wall_ms: 1_000, ..App::default() };
+        let mut app = App::default();
         assert_eq!(ended(&mut app, 1).as_deref(), Some("Written: a.png"));
-        app.wall_ms = 5_000;
+        app.now_ms += 10_000;
         assert_eq!(ended(&mut app, 2).as_deref(), Some("Export: done"));
     }
 }

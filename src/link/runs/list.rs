@@ -6,6 +6,7 @@ use crate::app::runs::run::{Row, is_live};
 use lightbox_core::runs::view::RunView;
 use lightbox_core::runs::{RunDir, registry};
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
@@ -63,7 +64,7 @@ pub struct List {
 }
 
 /// When the files that say how a run stands were changed. A run without a worker changes only with them.
-type Signature = [Option<SystemTime>; 2];
+type Signature = [Option<Stamp>; 2];
 
 impl List {
     /// Of these runs besides those in the index, without a search.
@@ -79,7 +80,7 @@ impl List {
         let mut there = Vec::new();
         for dir in &runs {
             let path = dir.path().to_owned();
-            let signature = [RunDir::STATE, RunDir::INFO].map(|name| modified(&dir.join(name)));
+            let signature = [RunDir::STATE, RunDir::INFO].map(|name| stamp(&dir.join(name)));
             let known = self.rows.get(&path);
             let quiet = known.is_some_and(|(row, then)| *then == signature && !is_live(row.summary.state));
             if !quiet {
@@ -115,8 +116,13 @@ impl List {
     }
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+/// What tells a file from the one that was there before: two changes within one tick of the file system's clock have the
+/// same time, but a replaced file is another file.
+type Stamp = (SystemTime, u64, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
 }
 
 /// Whether a person would see no difference: the time of the last write is not shown.
