@@ -8,7 +8,7 @@ use std::time::Duration;
 use termlens::{Key, Screen, Terminal};
 
 const LIGHTBOX: &str = env!("CARGO_BIN_EXE_lightbox");
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 struct Desk {
     temp: tempfile::TempDir,
@@ -101,7 +101,10 @@ fn the_whole_way(desk: &Desk, steps: &str, answered: &dyn Fn(&Screen) -> bool, c
     t.send_str("\x15").unwrap(); // ctrl-u: the field is empty
     t.send_str(steps).unwrap();
     t.send(Key::Enter).unwrap();
-    see(&mut t, &format!("max_steps={steps}"));
+    t.wait_until(|s| {
+        s.contains("changed here; the file has 550") && s.contains(&format!("Updates            {steps}"))
+    })
+    .unwrap();
 
     // train
     t.send(Key::Esc).unwrap();
