@@ -168,7 +168,9 @@ def main():
     finally:
         subprocess.run([program, "runs", "stop", str(run)], cwd=work, env=busy, capture_output=True)
 
-    frames = subprocess.run(["cargo", "run", "--release", "--quiet", "--example", "frames", "--", "--json"], capture_output=True, text=True)
+    example = args.bin / "examples" / "frames"  # `cargo test --release --workspace --no-run` leaves it there
+    frame_command = [str(example)] if example.exists() else ["cargo", "run", "--release", "--quiet", "--example", "frames", "--"]
+    frames = subprocess.run([*frame_command, "--json"], capture_output=True, text=True)
     if frames.returncode == 0:
         for line in frames.stdout.splitlines():
             one = json.loads(line)
