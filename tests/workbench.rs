@@ -117,6 +117,8 @@ fn the_whole_way(desk: &Desk, steps: &str, answered: &dyn Fn(&Screen) -> bool, c
 
     // leave: the run goes on; come back: it is seen again
     press(&mut t, "q");
+    see(&mut t, "yes"); // the changed profile is not saved
+    press(&mut t, "y");
     assert!(t.wait_exit().unwrap().success());
     assert!(!t.screen().alternate_screen(), "the terminal is given back");
     assert!(desk.run(&["runs", "list"]).contains("adapter"));
