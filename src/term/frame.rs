@@ -188,7 +188,9 @@ mod tests {
             terminal
                 .draw(|frame| {
                     frame.render_widget(text, frame.area());
-                    cursor.map(|at| frame.set_cursor_position(at));
+                    if let Some(at) = cursor {
+                        frame.set_cursor_position(at);
+                    }
                 })
                 .unwrap();
             screen.end_frame().unwrap();

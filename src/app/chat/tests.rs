@@ -163,7 +163,7 @@ fn a_dropped_path_is_a_picture_and_other_pasted_text_is_the_question() {
     let mut app = app();
     let effects = act(&mut app, Action::Paste("'/p/my scan.png'".into()));
     assert!(
-        matches!(&effects[..], [super::super::Effect::Chat(Effect::CheckPictures(paths))] if paths[0] == PathBuf::from("/p/my scan.png"))
+        matches!(&effects[..], [super::super::Effect::Chat(Effect::CheckPictures(paths))] if paths[0] == std::path::Path::new("/p/my scan.png"))
     );
     act(&mut app, Action::Paste("two\r\nlines\x1b[2J".into()));
     assert_eq!(app.chat.question(), "two\nlines[2J");
