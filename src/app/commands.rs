@@ -21,13 +21,24 @@ pub struct Command {
     pub doc: T,
     /// As [`Key::parse`] reads them; the first is shown.
     pub keys: &'static [&'static str],
-    /// `None`: everywhere.
-    pub screen: Option<Screen>,
     /// The higher, the further to the left on the hint line; 0: not there.
     pub hint: u8,
     /// Whether it can be done now.
     pub enabled: fn(&App) -> bool,
     pub run: fn(&mut App) -> Effects,
+}
+
+/// A command in one line less of names, for the long tables.
+pub const fn command(
+    name: &'static str,
+    title: T,
+    doc: T,
+    keys: &'static [&'static str],
+    hint: u8,
+    enabled: fn(&App) -> bool,
+    run: fn(&mut App) -> Effects,
+) -> Command {
+    Command { name, title, doc, keys, hint, enabled, run }
 }
 
 impl std::fmt::Debug for Command {
@@ -44,7 +55,6 @@ static GLOBAL: &[Command] = &[
         title: T("help", "帮助"),
         doc: T("The keys that work here, from the key map itself", "列出此处可用的按键"),
         keys: &["?", "F1"],
-        screen: None,
         hint: 9,
         enabled: ALWAYS,
         run: |app| {
@@ -57,7 +67,6 @@ static GLOBAL: &[Command] = &[
         title: T("commands", "命令"),
         doc: T("Finds any command by a few of its letters", "输入几个字母即可找到任何命令"),
         keys: &["ctrl-p", ":"],
-        screen: None,
         hint: 8,
         enabled: ALWAYS,
         run: |app| {
@@ -65,39 +74,49 @@ static GLOBAL: &[Command] = &[
             app.open(Overlay::Palette(Filtered { cursor: Cursor::new(len), ..Filtered::default() }))
         },
     },
-    go(
+    command(
         "go-data",
         T("to Data", "转到数据"),
         T("Data sets, samples, pictures", "数据集、样本与图片"),
         &["1", "F2"],
+        0,
+        ALWAYS,
         |app| app.go(Screen::Data),
     ),
-    go(
+    command(
         "go-train",
         T("to Train", "转到训练"),
         T("The profile as a form; start a run", "以表单编辑训练配置并启动训练"),
         &["2", "F3"],
+        0,
+        ALWAYS,
         |app| app.go(Screen::Train),
     ),
-    go(
+    command(
         "go-runs",
         T("to Runs", "转到运行"),
         T("Runs: loss, GPU, events, steering", "训练运行：损失、GPU、事件与控制"),
         &["3", "F4"],
+        0,
+        ALWAYS,
         |app| app.go(Screen::Runs),
     ),
-    go(
+    command(
         "go-chat",
         T("to Chat", "转到对话"),
         T("Ask a model about pictures, compare two", "就图片向模型提问，比较两个模型"),
         &["4", "F5"],
+        0,
+        ALWAYS,
         |app| app.go(Screen::Chat),
     ),
-    go(
+    command(
         "go-models",
         T("to Models", "转到模型"),
         T("Models and adapters; download, merge, export", "模型与适配器：下载、合并、导出"),
         &["5", "F6"],
+        0,
+        ALWAYS,
         |app| app.go(Screen::Models),
     ),
     Command {
@@ -105,7 +124,6 @@ static GLOBAL: &[Command] = &[
         title: T("messages", "消息"),
         doc: T("What was said, also what has gone away again", "查看所有消息，包括已消失的"),
         keys: &["ctrl-o"],
-        screen: None,
         hint: 0,
         enabled: ALWAYS,
         run: |app| {
@@ -118,7 +136,6 @@ static GLOBAL: &[Command] = &[
         title: T("tasks", "任务"),
         doc: T("Work in the background, and cancelling it", "查看后台任务，可取消"),
         keys: &["ctrl-t"],
-        screen: None,
         hint: 0,
         enabled: ALWAYS,
         run: |app| {
@@ -131,7 +148,6 @@ static GLOBAL: &[Command] = &[
         title: T("settings", "设置"),
         doc: T("Language, colours, pictures, mouse", "语言、配色、图片、鼠标"),
         keys: &["F9"],
-        screen: None,
         hint: 0,
         enabled: ALWAYS,
         run: |app| app.open(Overlay::Settings(Cursor::new(super::overlay::SETTINGS))),
@@ -141,7 +157,6 @@ static GLOBAL: &[Command] = &[
         title: T("tour", "导览"),
         doc: T("Starts the tour through the demo, or goes on with it", "开始演示导览，或继续下一步"),
         keys: &["F8"],
-        screen: None,
         hint: 0,
         enabled: ALWAYS,
         run: tour::next,
@@ -151,7 +166,6 @@ static GLOBAL: &[Command] = &[
         title: T("end the tour", "结束导览"),
         doc: T("Puts the tour away", "收起导览"),
         keys: &["F7"],
-        screen: None,
         hint: 0,
         enabled: |app| app.tour.at.is_some(),
         run: tour::stop,
@@ -161,7 +175,6 @@ static GLOBAL: &[Command] = &[
         title: T("pictures", "图片显示"),
         doc: T("Pictures as pixels, as half blocks, or not at all", "图片以像素、半块字符显示或不显示"),
         keys: &["ctrl-g"],
-        screen: None,
         hint: 0,
         enabled: ALWAYS,
         run: |app| {
@@ -174,7 +187,6 @@ static GLOBAL: &[Command] = &[
         title: T("redraw", "重绘"),
         doc: T("Draws everything again", "重新绘制整个屏幕"),
         keys: &["ctrl-l"],
-        screen: None,
         hint: 0,
         enabled: ALWAYS,
         run: |_| vec![Effect::Redraw],
@@ -184,7 +196,6 @@ static GLOBAL: &[Command] = &[
         title: T("suspend", "挂起"),
         doc: T("Back to the shell; `fg` returns", "回到 shell；用 fg 返回"),
         keys: &["ctrl-z"],
-        screen: None,
         hint: 0,
         enabled: ALWAYS,
         run: |_| vec![Effect::Suspend],
@@ -194,7 +205,6 @@ static GLOBAL: &[Command] = &[
         title: T("quit", "退出"),
         doc: T("Leaves the workbench; runs go on", "离开工作台；训练继续进行"),
         keys: &["q", "ctrl-c"],
-        screen: None,
         hint: 1,
         enabled: ALWAYS,
         run: |app| {
@@ -211,16 +221,6 @@ static GLOBAL: &[Command] = &[
         },
     },
 ];
-
-const fn go(
-    name: &'static str,
-    title: T,
-    doc: T,
-    keys: &'static [&'static str],
-    run: fn(&mut App) -> Effects,
-) -> Command {
-    Command { name, title, doc, keys, screen: None, hint: 0, enabled: ALWAYS, run }
-}
 
 /// Moving in a list, the same keys on every screen.
 pub const MOVES: &[(&[&str], Move)] = &[

@@ -2,10 +2,8 @@
 //! letter.
 use super::{Effect, Focus, Msg, find_models, options, pick_pictures, save, talk};
 use crate::app::commands::{ALWAYS, Command};
-use crate::app::{Action, App, Screen};
+use crate::app::{Action, App};
 use crate::text::{T, chat as text};
-
-const CHAT: Option<Screen> = Some(Screen::Chat);
 
 fn busy(app: &App) -> bool {
     app.chat.is_busy()
@@ -21,7 +19,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("write", "输入"),
         doc: T("Writes a question; enter sends it, alt-enter begins a new line", "输入问题；回车发送，alt-回车换行"),
         keys: &["i", "enter"],
-        screen: CHAT,
         hint: 0,
         enabled: |app| app.chat.focus != Focus::Composer,
         run: |app| {
@@ -37,7 +34,6 @@ pub static COMMANDS: &[Command] = &[
             "为问题添加图片（带预览的列表）；也可粘贴或拖入路径",
         ),
         keys: &["alt-a", "a"],
-        screen: CHAT,
         hint: 7,
         enabled: ALWAYS,
         run: pick_pictures,
@@ -47,7 +43,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("drop pictures", "移除图片"),
         doc: T("Takes the pictures off the question again", "移除问题中的图片"),
         keys: &["alt-d"],
-        screen: CHAT,
         hint: 0,
         enabled: |app| !app.chat.attached.is_empty(),
         run: |app| {
@@ -63,7 +58,6 @@ pub static COMMANDS: &[Command] = &[
             "为当前一侧选择基础模型、适配器或检查点",
         ),
         keys: &["alt-m", "m"],
-        screen: CHAT,
         hint: 7,
         enabled: ALWAYS,
         run: |app| find_models(app, Some(app.chat.side())),
@@ -73,7 +67,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("compare", "比较"),
         doc: T("The same questions to two models, side by side", "把同样的问题交给两个模型，并排显示"),
         keys: &["alt-c", "c"],
-        screen: CHAT,
         hint: 6,
         enabled: ALWAYS,
         run: talk::compare,
@@ -83,7 +76,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("stop", "停止"),
         doc: T("Stops the answer at once", "立即停止回答"),
         keys: &["alt-x", "x", "esc"],
-        screen: CHAT,
         hint: 8,
         enabled: busy,
         run: talk::stop,
@@ -96,7 +88,6 @@ pub static COMMANDS: &[Command] = &[
             "再问一次上一个问题；采样时使用新的随机种子",
         ),
         keys: &["alt-r", "r"],
-        screen: CHAT,
         hint: 5,
         enabled: |app| said(app) && !busy(app),
         run: talk::retry,
@@ -106,7 +97,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("edit", "修改"),
         doc: T("Takes the last question back to change it", "取回上一个问题进行修改"),
         keys: &["alt-e", "e"],
-        screen: CHAT,
         hint: 4,
         enabled: |app| said(app) && !busy(app),
         run: talk::edit_last,
@@ -116,7 +106,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("options", "选项"),
         doc: T("Length, sampling, temperature, seed, picture size", "长度、采样、温度、随机种子、图片尺寸"),
         keys: &["alt-o", "o"],
-        screen: CHAT,
         hint: 3,
         enabled: ALWAYS,
         run: options::open,
@@ -126,7 +115,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("system prompt", "系统提示词"),
         doc: T("What the model is told before everything else", "在一切之前告诉模型的话"),
         keys: &["alt-p", "p"],
-        screen: CHAT,
         hint: 0,
         enabled: ALWAYS,
         run: |app| {
@@ -139,7 +127,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("new", "新对话"),
         doc: T("Begins a new conversation; undo brings the old one back", "开始新对话；可用撤销恢复旧对话"),
         keys: &["alt-n", "n"],
-        screen: CHAT,
         hint: 3,
         enabled: said,
         run: talk::clear,
@@ -149,7 +136,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("undo", "撤销"),
         doc: T("Brings back the conversation that was put away", "恢复被清除的对话"),
         keys: &["alt-u", "u"],
-        screen: CHAT,
         hint: 0,
         enabled: |app| app.chat.put_away.is_some(),
         run: talk::undo,
@@ -159,7 +145,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("save", "保存"),
         doc: T("Saves the conversation as Markdown or JSON", "将对话保存为 Markdown 或 JSON"),
         keys: &["alt-w", "w"],
-        screen: CHAT,
         hint: 2,
         enabled: said,
         run: save::choose,
@@ -169,7 +154,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("to data set", "加入数据集"),
         doc: T("Adds the conversation to a data set, as a row to train on", "把对话作为一条训练样本加入数据集"),
         keys: &["alt-t", "t"],
-        screen: CHAT,
         hint: 2,
         enabled: said,
         run: |app| {
@@ -181,7 +165,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("copy answer", "复制回答"),
         doc: T("Copies the last answer to your own machine's clipboard", "把最后的回答复制到您本机的剪贴板"),
         keys: &["alt-y", "y"],
-        screen: CHAT,
         hint: 0,
         enabled: said,
         run: |app| {
@@ -195,7 +178,6 @@ pub static COMMANDS: &[Command] = &[
         title: T("unload", "卸载"),
         doc: T("Ends the worker and frees the memory that its model takes", "结束工作进程，释放模型占用的内存"),
         keys: &["U"],
-        screen: CHAT,
         hint: 0,
         enabled: |app| !matches!(app.chat.worker, super::Worker::Off),
         run: |app| {

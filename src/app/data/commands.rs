@@ -2,24 +2,12 @@
 use super::open::Mode;
 use super::seen::SeenMode;
 use super::{Msg, Pane, Work, manage, open};
-use crate::app::commands::{ALWAYS, Command};
+use crate::app::commands::{ALWAYS, Command, command};
 use crate::app::overlay::{Overlay, Page, Want};
-use crate::app::{Action, App, Effects, Screen};
+use crate::app::{Action, App, Effects};
 use crate::text::{T, data as text};
 use crate::view::words;
 use lightbox_core::safe_text::clean_line;
-
-const fn command(
-    name: &'static str,
-    title: T,
-    doc: T,
-    keys: &'static [&'static str],
-    hint: u8,
-    enabled: fn(&App) -> bool,
-    run: fn(&mut App) -> Effects,
-) -> Command {
-    Command { name, title, doc, keys, screen: Some(Screen::Data), hint, enabled, run }
-}
 
 const OPEN: fn(&App) -> bool = |app| app.data.open.is_some() && !app.data.covered();
 

@@ -3,27 +3,15 @@ use super::entry::{Entry, Kind, Lack, Origin};
 use super::export;
 use super::work::{self, Effect, Msg, State, Work};
 use super::{App, Chosen, Pane, chat_with, scan, train_on};
+use crate::app;
 use crate::app::action::{Action, Effects};
-use crate::app::commands::{ALWAYS, Command};
+use crate::app::commands::{ALWAYS, Command, command};
 use crate::app::messages::Level;
 use crate::app::overlay::{Item, Want};
-use crate::app::{self, Screen};
 use crate::input::Key;
 use crate::text::{T, models as text};
 use lightbox_core::safe_text::clean_line;
 use std::path::PathBuf;
-
-const fn command(
-    name: &'static str,
-    title: T,
-    doc: T,
-    keys: &'static [&'static str],
-    hint: u8,
-    enabled: fn(&App) -> bool,
-    run: fn(&mut App) -> Effects,
-) -> Command {
-    Command { name, title, doc, keys, screen: Some(Screen::Models), hint, enabled, run }
-}
 
 /// On a model or adapter that is whole.
 const WHOLE: fn(&App) -> bool = |app| app.models.entry().is_some_and(Entry::is_whole);

@@ -1,25 +1,13 @@
 //! The table of commands of the Runs screen.
-use super::super::commands::{ALWAYS, Command};
+use super::super::commands::{ALWAYS, Command, command};
 use super::super::cursor::Move;
 use super::series::{Axis, WEIGHTS};
 use super::steer::{self, Asked};
 use super::{Effect, Part, chart_columns, effect, focus, run};
 use crate::app::settings::next;
-use crate::app::{App, Effects, Screen};
+use crate::app::{App, Effects};
 use crate::text::T;
 use lightbox_core::runs::state::Status;
-
-const fn command(
-    name: &'static str,
-    title: T,
-    doc: T,
-    keys: &'static [&'static str],
-    hint: u8,
-    enabled: fn(&App) -> bool,
-    run: fn(&mut App) -> Effects,
-) -> Command {
-    Command { name, title, doc, keys, screen: Some(Screen::Runs), hint, enabled, run }
-}
 
 const CHOSEN: fn(&App) -> bool = |app| app.runs.row().is_some();
 const LIVE: fn(&App) -> bool = |app| app.runs.row().is_some_and(run::Row::is_live);
