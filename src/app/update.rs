@@ -182,9 +182,6 @@ fn task(app: &mut App, news: tasks::News) -> Effects {
             _ => {}
         }
     }
-    if let tasks::News::Ended(id, _) = &news {
-        app.data.working.retain(|_, task| task != id);
-    }
     app.tasks.hear(news, app.now_ms);
     Vec::new()
 }

@@ -127,10 +127,8 @@ pub static COMMANDS: &[Command] = &[
         T("Stops the search, check or measurement that is running", "停止正在进行的搜索、检查或统计"),
         &["x"],
         29,
-        |app| !app.data.working.is_empty(),
-        |app| {
-            [Work::Open, Work::Search, Work::Check, Work::Stats].into_iter().flat_map(|w| super::stop(app, w)).collect()
-        },
+        |app| Work::ALL.into_iter().any(|work| app.data.task(work, &app.tasks).is_some()),
+        |app| Work::ALL.into_iter().flat_map(|work| super::stop(app, work)).collect(),
     ),
     command(
         "data-previous-picture",

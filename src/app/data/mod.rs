@@ -13,7 +13,7 @@ pub use manage::Asked;
 
 use super::cursor::{Cursor, Move};
 use super::messages::Level;
-use super::tasks::TaskId;
+use super::tasks::{Task, TaskId, Tasks};
 use super::{Action, App, Effects, commands::move_of, tour};
 use crate::input::{Key, paste as pasted};
 use crate::text::data as text;
@@ -98,8 +98,8 @@ pub struct Data {
     pub zoom: bool,
     pub seen: SeenMode,
     pub cutoff_len: Option<usize>,
-    /// Tasks of this screen that run.
-    pub working: HashMap<Work, TaskId>,
+    /// The newest task of each work; whether it still runs, the tasks know ([`Self::task`]).
+    pub newest: HashMap<Work, TaskId>,
     pub manage: manage::Manage,
     next_id: SetId,
 }
@@ -111,6 +111,10 @@ pub enum Work {
     Search,
     Check,
     Stats,
+}
+
+impl Work {
+    pub const ALL: [Self; 4] = [Self::Open, Self::Search, Self::Check, Self::Stats];
 }
 
 #[derive(Debug, Clone)]
@@ -202,6 +206,12 @@ fn effect(effect: Effect) -> super::Effect {
 }
 
 impl Data {
+    /// The task that does this work now.
+    pub fn task<'t>(&self, work: Work, tasks: &'t Tasks) -> Option<&'t Task> {
+        let newest = self.newest.get(&work)?;
+        tasks.running().find(|task| task.id == *newest)
+    }
+
     /// Samples of the set that is open.
     pub fn samples(&self) -> usize {
         self.open.as_ref().map_or(0, |open| open.len)
@@ -272,11 +282,8 @@ fn act(app: &mut App, msg: Msg) -> Effects {
         Msg::Open(source) => return open(app, source, false),
         Msg::OpenPath(path) => return vec![effect(Effect::LookAt(path, folders(app)))],
         Msg::Opened(id, result) => return opened(app, id, result),
-        // a quick task may have ended before this arrives
         Msg::Working(work, task) => {
-            if app.tasks.running().any(|running| running.id == task) {
-                app.data.working.insert(work, task);
-            }
+            app.data.newest.insert(work, task);
         }
         Msg::Rows(id, rows) => {
             if let Some(open) = app.data.now(id) {
@@ -422,7 +429,6 @@ fn open(app: &mut App, mut source: Source, fresh: bool) -> Effects {
 
 fn opened(app: &mut App, id: SetId, result: Result<(usize, Vec<PartInfo>), String>) -> Effects {
     let Some((_, source)) = app.data.opening.take_if(|(opening, _)| *opening == id) else { return Vec::new() };
-    app.data.working.remove(&Work::Open);
     let (len, parts) = match result {
         Ok(opened) => opened,
         Err(why) => {
@@ -445,7 +451,6 @@ fn opened(app: &mut App, id: SetId, result: Result<(usize, Vec<PartInfo>), Strin
 }
 
 fn checked(app: &mut App, id: SetId, complete: bool) {
-    app.data.working.remove(&Work::Check);
     let Some(open) = app.data.now(id) else { return };
     let Some(check) = &mut open.check else { return };
     check.running = false;
@@ -511,7 +516,7 @@ fn statistics(app: &mut App, again: bool) -> Effects {
 
 /// Has the task that does this stopped.
 fn stop(app: &mut App, work: Work) -> Effects {
-    let task = app.data.working.remove(&work).filter(|task| app.tasks.stop(*task));
+    let task = app.data.newest.get(&work).copied().filter(|task| app.tasks.stop(*task));
     task.map(super::Effect::CancelTask).into_iter().collect()
 }
 

@@ -160,10 +160,6 @@ impl Rows {
     pub fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
-
-    pub fn forget_asked(&mut self) {
-        self.asked.clear();
-    }
 }
 
 impl Open {

@@ -91,7 +91,7 @@ fn note(ui: &mut Ui, area: Rect) {
     if let Some((_, source)) = &data.opening {
         let title = text::OPENING.fill(lang, &[&source.title()]);
         ui.empty(inner, &title, ui.t(text::OPENING_NEXT));
-        let task = data.working.get(&crate::app::data::Work::Open).and_then(|task| ui.app.tasks.get(*task));
+        let task = data.task(crate::app::data::Work::Open, &ui.app.tasks);
         if let Some(share) = task.and_then(|task| task.share()) {
             let gauge =
                 Rect { x: inner.x + 2, y: inner.y + 5, width: inner.width.saturating_sub(4).min(60), height: 1 };

@@ -21,7 +21,7 @@ pub fn draw(ui: &mut Ui, area: Rect) {
     match open.stats.as_ref().and_then(|stats| stats.result.as_ref()) {
         None => {
             ui.line(inner, Line::styled(ui.t(text::STATS_RUNNING), ui.theme.dim));
-            let task = ui.app.data.working.get(&Work::Stats).and_then(|task| ui.app.tasks.get(*task));
+            let task = ui.app.data.task(Work::Stats, &ui.app.tasks);
             if let Some(share) = task.and_then(|task| task.share()) {
                 let gauge = Rect { y: inner.y + 2, height: 1, width: inner.width.min(60), ..inner };
                 ui.gauge(gauge.intersection(inner), share);
