@@ -188,7 +188,7 @@ pub fn follow(app: &mut App) -> Effects {
 
 fn done(app: &App, step: Step) -> bool {
     let answered = |side: usize| {
-        app.chat.sides[side].turns.last().is_some_and(|turn| matches!(turn.answer, super::chat::Answer::Done { .. }))
+        app.chat.sides[side].turns.last().is_some_and(|turn| matches!(turn.answer, super::chat::Answer::Done(_)))
     };
     match step {
         Step::Look => app.data.open.as_ref().is_some_and(|open| open.list.at > 1),

@@ -1,5 +1,5 @@
 //! What the worker says.
-use super::talk::{Answer, Stats};
+use super::talk::Answer;
 use super::{Candidate, Loaded, Msg, Worker, label};
 use crate::app::messages::Level;
 use crate::app::overlay::{Item, Want};
@@ -30,17 +30,7 @@ pub fn reply(app: &mut App, reply: Reply) -> Effects {
                 }
             }
         }
-        Reply::Done(done) => {
-            let stats = Stats {
-                tokens: done.tokens,
-                prompt_tokens: done.prompt_tokens,
-                finish: done.finish,
-                seconds: done.seconds,
-                first_token_seconds: done.first_token_seconds,
-                tokens_per_second: done.tokens_per_second,
-            };
-            return end(app, done.id, Answer::Done { text: done.text, stats });
-        }
+        Reply::Done(done) => return end(app, done.id, Answer::Done(done)),
         Reply::Failed { id: Some(id), error, hint } => {
             app.chat.loading = None;
             return end(app, id, Answer::Failed { error, hint });

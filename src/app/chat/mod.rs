@@ -12,7 +12,7 @@ mod talk;
 mod tests;
 
 pub use commands::COMMANDS;
-pub use talk::{Answer, Side, Stats, Turn};
+pub use talk::{Answer, Side, Turn};
 
 use super::commands::move_of;
 use super::cursor::Move;

@@ -6,6 +6,7 @@ use crate::app::overlay::Item;
 use crate::app::{Action, App, Effects};
 use crate::input::paste::expand_home;
 use crate::text::chat as text;
+use lightbox_core::chat::Done;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -101,12 +102,12 @@ pub fn as_json(app: &App) -> Value {
             "adapters": turn.model.adapters,
         });
         match &turn.answer {
-            Answer::Done { text, stats } => {
-                row["answer"] = json!(text);
-                row["tokens"] = json!(stats.tokens);
-                row["prompt_tokens"] = json!(stats.prompt_tokens);
-                row["finish_reason"] = json!(stats.finish);
-                row["seconds"] = json!(stats.seconds);
+            Answer::Done(done) => {
+                row["answer"] = json!(done.text);
+                row["tokens"] = json!(done.tokens);
+                row["prompt_tokens"] = json!(done.prompt_tokens);
+                row["finish_reason"] = json!(done.finish);
+                row["seconds"] = json!(done.seconds);
             }
             Answer::Failed { error, .. } => row["error"] = json!(error),
             _ => {}
@@ -135,7 +136,7 @@ pub fn add_to_data_set(app: &mut App, name: &str) -> Effects {
 pub fn row(turns: &[Turn], here: &Path) -> Option<Value> {
     let (mut messages, mut images): (Vec<Value>, Vec<PathBuf>) = (Vec::new(), Vec::new());
     for turn in turns {
-        let Answer::Done { text, .. } = &turn.answer else { continue };
+        let Answer::Done(Done { text, .. }) = &turn.answer else { continue };
         let content = lightbox_core::text::with_image_marks(&turn.question, turn.images.len());
         messages.push(json!({"role": "user", "content": content}));
         messages.push(json!({"role": "assistant", "content": text}));

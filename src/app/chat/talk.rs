@@ -3,7 +3,7 @@ use super::{Chat, Effect, Focus};
 use crate::app::messages::Level;
 use crate::app::{App, Effects};
 use crate::text::chat as text;
-use lightbox_core::chat::{Ask, Conversation, Finish, Message, ModelChoice, Request, Role};
+use lightbox_core::chat::{Ask, Conversation, Done, Message, ModelChoice, Request, Role};
 use ratatui_textarea::{CursorMove, TextArea};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -44,38 +44,25 @@ pub enum Answer {
         id: u64,
         text: String,
     },
-    Done {
-        text: String,
-        stats: Stats,
-    },
+    Done(Done),
     Failed {
         error: String,
         hint: Option<String>,
     },
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stats {
-    pub tokens: usize,
-    pub prompt_tokens: usize,
-    pub finish: Finish,
-    pub seconds: f64,
-    pub first_token_seconds: Option<f64>,
-    pub tokens_per_second: f64,
-}
-
 impl Turn {
     pub fn id(&self) -> Option<u64> {
         match self.answer {
             Answer::Waiting { id, .. } | Answer::Reading { id, .. } | Answer::Speaking { id, .. } => Some(id),
-            Answer::Done { .. } | Answer::Failed { .. } => None,
+            Answer::Done(_) | Answer::Failed { .. } => None,
         }
     }
 
     /// What the model has said so far.
     pub fn said(&self) -> &str {
         match &self.answer {
-            Answer::Speaking { text, .. } | Answer::Done { text, .. } => text,
+            Answer::Speaking { text, .. } | Answer::Done(Done { text, .. }) => text,
             _ => "",
         }
     }
@@ -92,7 +79,7 @@ impl Side {
         let mut messages = Vec::new();
         for turn in &self.turns {
             // an answer that failed was never said
-            if let Answer::Done { text, .. } = &turn.answer {
+            if let Answer::Done(Done { text, .. }) = &turn.answer {
                 messages.push(Message {
                     role: Role::User,
                     content: turn.question.clone(),

@@ -27,7 +27,7 @@ pub fn draw(ui: &mut Ui, area: Rect, side: usize) {
         return ui.empty(inner, ui.t(title), ui.t(next));
     }
     let width = usize::from(inner.width.saturating_sub(1));
-    // From the end upwards, and only as far as is seen: a long conversation costs no more than a short one.
+    // From the end upwards, and only as far as is seen is laid out; what is above is counted, for the scroll bar.
     let wanted = this.up + usize::from(inner.height);
     let mut lines: Vec<Line> = Vec::new(); // the newest first
     let mut first = this.turns.len();
@@ -81,11 +81,11 @@ fn turn(ui: &Ui, turn: &Turn, width: usize) -> Vec<Line<'static>> {
                 last.push_span(Span::styled("▌", ui.theme.accent));
             }
         }
-        Answer::Done { text, stats } => {
-            lines.extend(plain(text.trim_end()));
-            let first = format!("{:.2}", stats.first_token_seconds.unwrap_or(stats.seconds));
-            let mut line = text::STATS.fill(lang, &[&stats.tokens, &format!("{:.0}", stats.tokens_per_second), &first]);
-            match stats.finish {
+        Answer::Done(done) => {
+            lines.extend(plain(done.text.trim_end()));
+            let first = format!("{:.2}", done.first_token_seconds.unwrap_or(done.seconds));
+            let mut line = text::STATS.fill(lang, &[&done.tokens, &format!("{:.0}", done.tokens_per_second), &first]);
+            match done.finish {
                 Finish::Stop => {}
                 Finish::Length => line = format!("{} · {line}", ui.t(text::CUT)),
                 Finish::Cancelled => line = format!("{} · {line}", ui.t(text::STOPPED)),

@@ -1,7 +1,7 @@
-use crate::app::chat::{Answer, Focus, Loaded, Stats, Turn, Worker};
+use crate::app::chat::{Answer, Focus, Loaded, Turn, Worker};
 use crate::app::{App, Screen};
 use crate::view::testing::{screen, snapshots};
-use lightbox_core::chat::{Finish, ModelChoice};
+use lightbox_core::chat::{Done, Finish, ModelChoice};
 
 fn choice(adapters: &[&str]) -> ModelChoice {
     ModelChoice {
@@ -22,15 +22,16 @@ fn turn(question: &str, adapters: &[&str], answer: Answer) -> Turn {
 }
 
 fn done(text: &str) -> Answer {
-    let stats = Stats {
+    Answer::Done(Done {
+        id: 1,
+        text: text.into(),
         tokens: 31,
         prompt_tokens: 340,
         finish: Finish::Stop,
         seconds: 1.4,
         first_token_seconds: Some(0.31),
         tokens_per_second: 28.0,
-    };
-    Answer::Done { text: text.into(), stats }
+    })
 }
 
 fn app() -> App {
