@@ -7,7 +7,6 @@
 //!                                                                     └─▶ sink::Shown ─▶ kitty | viuer | none
 //! ```
 //! Read next: [`sink`], which says what the loop has to do.
-#![allow(dead_code)]
 
 pub mod decode;
 pub mod half;

@@ -5,9 +5,10 @@ use super::tasks::Runner;
 use crate::app::Action;
 use crate::app::chat::{Candidate, Effect, Msg, label};
 use crate::text::{Lang, chat as text};
+use lightbox_core::args::base_model_of;
 use lightbox_core::chat::{ModelChoice, Request};
 use lightbox_core::profile::Profile;
-use lightbox_core::runs::{RunDir, checkpoints, registry};
+use lightbox_core::runs::{RunDir, checkpoints, lock, registry};
 use lightbox_core::safe_text::clean_line;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,7 @@ fn find_models(known: &[PathBuf], lang: Lang) -> Vec<Candidate> {
         device: "auto".into(),
     };
     let (mut found, mut bases): (Vec<Candidate>, Vec<PathBuf>) = (Vec::new(), Vec::new());
-    for run in runs() {
+    for run in registry::and_here(registry::all().unwrap_or_default()) {
         let no_overrides: &[&str] = &[];
         let Ok(profile) = Profile::load(&run.join(RunDir::PROFILE), no_overrides) else { continue };
         let Some(model) = profile.model_name_or_path.map(PathBuf::from).filter(|dir| is_model(dir)) else { continue };
@@ -108,7 +109,7 @@ fn find_models(known: &[PathBuf], lang: Lang) -> Vec<Candidate> {
         if found.iter().any(|candidate| candidate.choice.adapters.contains(dir)) {
             continue;
         }
-        if let Some(model) = base_of(dir) {
+        if let Some(model) = base_model_of(dir).filter(|model| is_model(model)) {
             let choice = choice(&model, vec![dir.clone()]);
             found.push(Candidate {
                 label: label(&choice),
@@ -130,19 +131,6 @@ fn find_models(known: &[PathBuf], lang: Lang) -> Vec<Candidate> {
     found
 }
 
-fn runs() -> Vec<RunDir> {
-    let mut runs = registry::all().unwrap_or_default();
-    if let Ok(here) = std::env::current_dir() {
-        for run in registry::under(&here) {
-            let real = std::fs::canonicalize(run.path()).ok();
-            if !runs.iter().any(|known| std::fs::canonicalize(known.path()).ok() == real) {
-                runs.push(run);
-            }
-        }
-    }
-    runs
-}
-
 fn number(checkpoint: &Path) -> u64 {
     let name = checkpoint.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.strip_prefix(checkpoints::PREFIX).and_then(|n| n.parse().ok()).unwrap_or_default()
@@ -156,18 +144,12 @@ fn is_adapter(dir: &Path) -> bool {
     dir.join("adapter_config.json").is_file() && dir.join("adapter_model.safetensors").is_file()
 }
 
-fn base_of(adapter: &Path) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(adapter.join("adapter_config.json")).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(PathBuf::from(json.get("base_model_name_or_path")?.as_str()?)).filter(|dir| is_model(dir))
-}
-
 fn check_pictures(paths: Vec<PathBuf>, lang: Lang) -> Action {
     let (mut pictures, mut refused) = (Vec::new(), Vec::new());
     for path in paths {
         let shown = clean_line(&path.display().to_string(), 300);
         if !path.exists() {
-            refused.push(text::NOT_HERE.fill(lang, &[&shown, &host()]));
+            refused.push(text::NOT_HERE.fill(lang, &[&shown, &clean_line(&lock::host(), 100)]));
             continue;
         }
         match lightbox_core::data::ImageRef::File(path.clone()).read() {
@@ -179,12 +161,6 @@ fn check_pictures(paths: Vec<PathBuf>, lang: Lang) -> Action {
         }
     }
     Action::Chat(Msg::Attach { pictures, refused })
-}
-
-/// How this machine is called from the user's own, as far as it knows.
-fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    clean_line(name.trim(), 100)
 }
 
 fn save(path: &Path, content: &str, lang: Lang) -> Result<String, String> {

@@ -3,7 +3,6 @@
 //!
 //! Order at start-up: `Guard::enter` → `probe::ask` → `Caps::decide` → only then an event reader. Nothing but that reader
 //! ever reads the terminal afterwards.
-#![allow(dead_code)]
 
 pub mod caps;
 pub mod check;

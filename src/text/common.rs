@@ -13,7 +13,6 @@ texts! {
     PALETTE = "Commands", "命令";
     PALETTE_HINT = "what would you like to do?", "想做什么？";
     NOTHING_FITS = "nothing fits", "没有匹配项";
-    EVERYWHERE = "everywhere", "任何界面";
     MESSAGES = "Messages", "消息";
     NO_MESSAGES = "There have been no messages.", "还没有消息。";
     TASKS = "Work in progress", "进行中的任务";
@@ -36,8 +35,6 @@ texts! {
     EMPTY_FOLDER = "There is nothing to choose here.", "这里没有可选的内容。";
     PICKER_HINT = "enter opens · space marks · tab completes · esc closes", "回车打开 · 空格标记 · Tab 补全 · Esc 关闭";
     THIS_FOLDER = "./  take this folder", "./  选择此文件夹";
-    FILE_GONE = "{0} cannot be read: {1}", "无法读取 {0}：{1}";
-    MORE = "more", "更多";
     QUIT_RUNNING = "Quit? Runs go on without the workbench; unfinished work of the workbench itself ({0}) is given up.", "退出？训练会继续；工作台自身未完成的任务（{0} 个）将被放弃。";
     QUIT_CHANGED = "Quit? The profile on the Train screen has changes that are not saved.", "退出？训练界面的配置有未保存的更改。";
     QUIT_TITLE = "Quit", "退出";
@@ -54,7 +51,6 @@ texts! {
     SET_LIGHT = "light", "浅色";
     SET_MONO = "none", "无颜色";
     SET_BLOCKS = "half blocks", "半块字符";
-    SET_PIXELS = "pixels", "像素";
     SETTINGS_HINT = "enter changes · esc closes", "回车更改 · Esc 关闭";
     SETTINGS_NOT_SAVED = "The settings hold until you quit, but could not be saved: {0}", "设置在退出前有效，但无法保存：{0}";
 }

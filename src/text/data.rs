@@ -43,7 +43,6 @@ texts! {
     FUNCTION = "Tool call", "工具调用";
     MORE_TEXT = "… {0} more characters, which are too many for the screen", "……还有 {0} 个字符，屏幕无法全部显示";
     PICTURE_OF = "picture {0} of {1}", "图片 {0} / {1}";
-    TEXT_ONLY = "text only", "纯文本";
     CANNOT_USE = "This sample cannot be used:", "该样本无法使用：";
 
     LOADING_MODEL = "Loading the tokenizer …", "正在加载分词器……";

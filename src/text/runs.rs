@@ -17,7 +17,6 @@ texts! {
     NOTHING_FITS = "No run fits the filter.", "没有符合筛选条件的运行。";
     NOTHING_FITS_NEXT = "esc clears it; . shows archived runs, too.", "按 Esc 清除筛选；按 . 同时显示已归档的运行。";
     LOOKING = "looking for runs…", "正在查找运行…";
-    CHOOSE_RUN = "Choose a run in the list.", "请在列表中选择一个运行。";
     COUNT_RUNNING = "{0} running", "{0} 个运行中";
     COUNT_PAUSED = "{0} paused", "{0} 个已暂停";
     RUN_ENDED = "{0} is {1}", "{0}：{1}";

@@ -79,7 +79,6 @@ texts! {
     EXISTS = "{0} is there already. Replace it?", "{0} 已存在。要替换吗？";
     CHANGED_ON_DISK = "{0} was changed by someone else; c compares, o opens it anew, ctrl-s asks before it writes.", "{0} 已被他人更改；c 比较，o 重新打开，ctrl-s 写入前会询问。";
     CHANGED_OVERWRITE = "{0} was changed by someone else since it was opened. Overwrite those changes?", "{0} 自打开以来已被他人更改。要覆盖这些更改吗？";
-    NOT_READ = "{0} cannot be read: {1}", "无法读取 {0}：{1}";
 
     YAML_TITLE = "{0} · YAML", "{0} · YAML";
     YAML_KEYS = "esc to the form · ctrl-u undo · ctrl-r redo · shift-arrows select", "Esc 回到表单 · ctrl-u 撤销 · ctrl-r 重做 · shift-方向键选择";

@@ -14,7 +14,6 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear, Widget};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use tui_input::Input;
 
 pub struct Ui<'a> {
@@ -270,12 +269,10 @@ pub fn fitted(picture: &Picture, area: Rect, caps: &Caps) -> Rect {
 
 /// The same picture has the same id, wherever it is shown.
 pub fn picture_id(source: &ImageRef) -> PictureId {
-    let mut hasher = DefaultHasher::new();
     match source {
-        ImageRef::Bytes(bytes) => bytes.hash(&mut hasher),
-        other => other.describe().hash(&mut hasher),
+        ImageRef::Bytes(bytes) => PictureId::of(bytes),
+        other => PictureId::of(other.describe()),
     }
-    PictureId(hasher.finish())
 }
 
 fn skip_columns(text: &str, columns: usize) -> &str {

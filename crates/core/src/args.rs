@@ -131,7 +131,7 @@ impl ModelArgs {
 }
 
 /// `base_model_name_or_path` of an adapter folder, if it is a folder here.
-fn base_model_of(adapter: &Path) -> Option<PathBuf> {
+pub fn base_model_of(adapter: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(adapter.join("adapter_config.json")).ok()?;
     let json: serde_json::Value = serde_json::from_str(&text).ok()?;
     Some(PathBuf::from(json.get("base_model_name_or_path")?.as_str()?)).filter(|p| p.is_dir())

@@ -11,7 +11,6 @@ use lightbox_core::runs::view::{RunView, Summary};
 use lightbox_core::runs::{RunDir, registry};
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Args)]
@@ -77,13 +76,7 @@ pub fn run(args: &ListArgs) -> Result<Exit> {
 
 /// Those in the index and those under the current folder, each once.
 pub fn every_run() -> Result<Vec<RunDir>> {
-    let mut runs = registry::all()?;
-    if let Ok(here) = std::env::current_dir() {
-        runs.extend(registry::under(&here));
-    }
-    let mut seen = BTreeSet::new();
-    runs.retain(|run| seen.insert(run.path().canonicalize().unwrap_or_else(|_| run.path().to_owned())));
-    Ok(runs)
+    Ok(registry::and_here(registry::all()?))
 }
 
 fn parse_state(word: &str) -> Result<Status, String> {

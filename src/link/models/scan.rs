@@ -144,32 +144,16 @@ impl Found {
     }
 }
 
-/// Folders with models below `here`, at most three levels down. Runs are known already; links and hidden folders are
-/// passed over. Of a folder with very much in it, only the first part is seen.
+/// Folders with models below `here`, as far as [`registry::folders`] looks. Runs are known already.
 fn under(here: &Path) -> Vec<PathBuf> {
-    const DEPTH: usize = 3;
-    const MAX_ENTRIES: usize = 20_000;
-    let (mut found, mut seen) = (Vec::new(), 0);
-    let mut folders = std::collections::VecDeque::from([(here.to_owned(), 0)]);
-    while let Some((folder, depth)) = folders.pop_front() {
-        if registry::is_run(&folder) {
-            continue;
+    let mut found = Vec::new();
+    registry::folders(here, &mut |folder| {
+        let (run, model) = (registry::is_run(folder), holds(folder).is_some());
+        if model && !run {
+            found.push(folder.to_owned());
         }
-        if holds(&folder).is_some() {
-            found.push(folder);
-            continue;
-        }
-        if depth == DEPTH || seen >= MAX_ENTRIES {
-            continue;
-        }
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            seen += 1;
-            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            if !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push_back((entry.path(), depth + 1));
-            }
-        }
-    }
+        !run && !model
+    });
     found
 }
 

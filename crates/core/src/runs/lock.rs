@@ -218,7 +218,7 @@ impl WorkerInfo {
 }
 
 /// The machine's name, as the kernel has it.
-pub(crate) fn host() -> String {
+pub fn host() -> String {
     proc_line("/proc/sys/kernel/hostname")
 }
 

@@ -5,6 +5,7 @@ use super::info::RunInfo;
 use super::{RunDir, now_ms};
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -56,19 +57,39 @@ pub fn is_run(dir: &Path) -> bool {
     [RunDir::INFO, RunDir::STATE].iter().any(|name| dir.join(name).is_file())
 }
 
-/// The runs in a folder, at most three levels down; links and hidden folders are passed over. Of a folder with very much
-/// in it, only the first part is seen.
+/// The runs in a folder, as far as [`folders`] looks.
 pub fn under(folder: &Path) -> Vec<RunDir> {
+    let mut found = Vec::new();
+    folders(folder, &mut |folder| {
+        let run = is_run(folder);
+        if run {
+            found.push(RunDir { path: folder.to_owned() });
+        }
+        !run // its checkpoints are no runs
+    });
+    found
+}
+
+/// `runs` and those under the current folder, each once.
+pub fn and_here(mut runs: Vec<RunDir>) -> Vec<RunDir> {
+    // without a current folder (it was removed) the index has to do
+    if let Ok(here) = std::env::current_dir() {
+        runs.extend(under(&here));
+    }
+    let mut seen = BTreeSet::new();
+    runs.retain(|run| seen.insert(run.path().canonicalize().unwrap_or_else(|_| run.path().to_owned())));
+    runs
+}
+
+/// Visits a folder and those in it, the nearest first, at most three levels down, as long as `look_inside` says so of the
+/// one before; links and hidden folders are passed over. Of a folder with very much in it, only the first part is seen.
+pub fn folders(folder: &Path, look_inside: &mut dyn FnMut(&Path) -> bool) {
     const DEPTH: usize = 3;
     const MAX_ENTRIES: usize = 20_000;
-    let (mut found, mut seen) = (Vec::new(), 0);
-    let mut folders = std::collections::VecDeque::from([(folder.to_owned(), 0)]);
+    let mut seen = 0;
+    let mut folders = VecDeque::from([(folder.to_owned(), 0)]);
     while let Some((folder, depth)) = folders.pop_front() {
-        if is_run(&folder) {
-            found.push(RunDir { path: folder });
-            continue; // its checkpoints are no runs
-        }
-        if depth == DEPTH || seen >= MAX_ENTRIES {
+        if !look_inside(&folder) || depth == DEPTH || seen >= MAX_ENTRIES {
             continue;
         }
         // what may not be read holds nothing for us
@@ -80,7 +101,6 @@ pub fn under(folder: &Path) -> Vec<RunDir> {
             }
         }
     }
-    found
 }
 
 /// What a person can call a run.
