@@ -56,7 +56,10 @@ pub enum Effect {
     /// Opens $EDITOR on the file and comes back with the action.
     Edit(PathBuf, Box<Action>),
     /// Writes the demo's model, data and profile into a folder.
-    MakeDemo(PathBuf),
+    MakeDemo {
+        dir: PathBuf,
+        title: String,
+    },
     CancelTask(tasks::TaskId),
     SaveSettings,
     /// Turns the mouse on or off, as the settings say.

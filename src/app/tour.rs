@@ -102,7 +102,7 @@ pub fn next(app: &mut App) -> Effects {
         }
         Some(Step::Welcome) if !app.tour.making => {
             app.tour.making = true;
-            vec![Effect::MakeDemo(app.here.join(&app.tour.dir))]
+            vec![Effect::MakeDemo { dir: app.here.join(&app.tour.dir), title: app.t(text::MAKE_TASK).to_owned() }]
         }
         Some(Step::Welcome) => Vec::new(),
         Some(step) => enter(app, step.next()),

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-pub fn make(tasks: &Runner, dir: PathBuf) {
+pub fn make(tasks: &Runner, title: String, dir: PathBuf) {
     let back = tasks.back().clone();
-    tasks.start("demo", move |ctx| {
+    tasks.start(title, move |ctx| {
         let made = (|| {
             let program = std::env::current_exe().context("cannot find this program's own file")?;
             let mut command = Command::new(program);

@@ -75,7 +75,7 @@ impl Links {
             Effect::Chat(effect) => self.chat.run(effect),
             Effect::Models(effect) => self.models.run(effect),
             Effect::Overlay(effect) => overlay::run(&self.back, effect),
-            Effect::MakeDemo(dir) => demo::make(&self.tasks, dir),
+            Effect::MakeDemo { dir, title } => demo::make(&self.tasks, title, dir),
             Effect::CancelTask(id) => self.tasks.cancel(id),
             other => return Some(other),
         }

@@ -5,6 +5,7 @@ texts! {
     TITLE = "Tour {0}/{1}", "导览 {0}/{1}";
     KEYS = "F8 goes on · F7 ends the tour", "F8 继续 · F7 结束导览";
     MAKING = "Making the demo in ./{0} …", "正在 ./{0} 中生成演示内容……";
+    MAKE_TASK = "Demo content", "演示内容";
     WELCOME = "Welcome. In about five minutes you can go the whole way here: look at pictures, train a small model on them, ask it, on this machine's CPU. F8 writes the demo (a tiny model and simulated head scans, about 15 MB) into ./lightbox-demo. F7 if you would rather look around alone; the tour stays in the palette (ctrl-p, tour).",
         "欢迎！只需约五分钟，即可在本机 CPU 上走完全程：查看图片、用它们训练一个小模型、向它提问。按 F8 会在 ./lightbox-demo 中写入演示内容（一个微型模型和模拟头部扫描，约 15 MB）。若想自行浏览请按 F7；导览随时可在命令面板（ctrl-p，输入 tour）中打开。";
     LOOK = "These are the samples: simulated scans, each with a question and the right answer. Go down the list with ↓ or j; the picture follows. Tab goes from pane to pane.",
