@@ -7,7 +7,7 @@ mod pty;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pty::Pty;
+use pty::{Pty, TERMINAL_VARIABLES};
 use termlens::{Graphics, Key, Screen, Terminal};
 
 const BIN: &str = env!("CARGO_BIN_EXE_lightbox");
@@ -15,26 +15,10 @@ const KITTY: &str = "\x1b_Gi=31;OK\x1b\\\x1b[6;20;10t\x1b]11;rgb:ffff/ffff/ffff\
 /// The last of the questions.
 const DA1: &str = "\x1b[m\x1b[c";
 
-/// Without the variables by which terminals are known.
-const UNSET: [&str; 12] = [
-    "COLORTERM",
-    "TERM_PROGRAM",
-    "LC_TERMINAL",
-    "KONSOLE_VERSION",
-    "TMUX",
-    "STY",
-    "ZELLIJ",
-    "SSH_CONNECTION",
-    "SSH_CLIENT",
-    "SSH_TTY",
-    "NO_COLOR",
-    "WT_SESSION",
-];
-
 fn check(vars: &[(&str, &str)]) -> Pty {
     let mut command = Command::new(BIN);
     command.arg("__terminal-check").env("TERM", "xterm-kitty").env("LANG", "C.UTF-8");
-    UNSET.iter().for_each(|name| {
+    TERMINAL_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     command.env_remove("LIGHTBOX_GRAPHICS").env_remove("LIGHTBOX_COLOURS").envs(vars.iter().copied());
@@ -165,7 +149,7 @@ fn iterm_gets_a_picture_of_both_sizes_without_a_line_feed() {
 
 fn lens(graphics: Graphics, term: &str) -> Terminal {
     let mut builder = Terminal::builder().size(60, 20).cell_size(10, 20).graphics(graphics).timeout(pty::PATIENCE);
-    for name in UNSET {
+    for name in TERMINAL_VARIABLES {
         builder = builder.env(name, "");
     }
     builder.env("TERM", term).env("LANG", "C.UTF-8").arg("__terminal-check").spawn(BIN).unwrap()

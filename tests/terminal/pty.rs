@@ -14,6 +14,22 @@ use std::time::{Duration, Instant};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The variables by which terminals are known: a test starts without them.
+pub const TERMINAL_VARIABLES: [&str; 12] = [
+    "COLORTERM",
+    "TERM_PROGRAM",
+    "LC_TERMINAL",
+    "KONSOLE_VERSION",
+    "TMUX",
+    "STY",
+    "ZELLIJ",
+    "SSH_CONNECTION",
+    "SSH_CLIENT",
+    "SSH_TTY",
+    "NO_COLOR",
+    "WT_SESSION",
+];
+
 pub struct Pty {
     main: Option<File>,
     child: Child,

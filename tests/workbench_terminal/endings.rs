@@ -1,6 +1,6 @@
 //! However the workbench ends, the terminal is given back.
 
-use crate::rig::{BIN, Bench, Folder, PATIENCE, UNSET};
+use crate::rig::{BIN, Bench, Folder, PATIENCE, unset};
 use std::time::{Duration, Instant};
 use termlens::{Graphics, Key, Terminal};
 
@@ -57,7 +57,7 @@ fn a_shell_can_suspend_and_continue_it_also_with_an_overlay_open() {
     let folder = Folder::empty();
     let mut builder =
         Terminal::builder().size(100, 30).graphics(Graphics::None).timeout(PATIENCE).current_dir(folder.0.path());
-    for name in UNSET {
+    for name in unset() {
         builder = builder.env(name, "");
     }
     let mut terminal = builder.envs(folder.vars()).env("PS1", "shell> ").arg("-i").spawn("sh").unwrap();

@@ -1,6 +1,6 @@
 //! What reaches the eye: colours that the terminal has, pictures in their place, both languages, wide characters.
 
-use crate::rig::{Bench, Folder, PATIENCE, UNSET};
+use crate::rig::{Bench, Folder, PATIENCE, unset};
 use std::time::Duration;
 use termlens::{Graphics, GraphicsAction, Key, Screen, Terminal};
 
@@ -66,7 +66,7 @@ fn lens(folder: &Folder, graphics: Graphics, name: &str) -> Terminal {
         .graphics(graphics)
         .timeout(PATIENCE)
         .current_dir(folder.0.path());
-    for name in UNSET {
+    for name in unset() {
         builder = builder.env(name, "");
     }
     builder

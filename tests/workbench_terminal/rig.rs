@@ -1,6 +1,6 @@
 //! The workbench in a folder of its own, on a terminal that is emulated as it goes.
 
-use crate::pty::Pty;
+use crate::pty::{Pty, TERMINAL_VARIABLES};
 use crate::told::Told;
 use lightbox::app::settings::Settings;
 use std::num::NonZeroU16;
@@ -15,27 +15,13 @@ pub const SCREENS: [&str; 5] = ["data", "train", "runs", "chat", "models"];
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const ALL: Duration = Duration::from_secs(120);
 
-/// Without the variables by which terminals and languages are known.
-pub const UNSET: [&str; 18] = [
-    "COLORTERM",
-    "TERM_PROGRAM",
-    "LC_TERMINAL",
-    "KONSOLE_VERSION",
-    "TMUX",
-    "STY",
-    "ZELLIJ",
-    "SSH_CONNECTION",
-    "SSH_CLIENT",
-    "SSH_TTY",
-    "NO_COLOR",
-    "WT_SESSION",
-    "LC_ALL",
-    "LC_CTYPE",
-    "LC_MESSAGES",
-    "LANGUAGE",
-    "LIGHTBOX_GRAPHICS",
-    "LIGHTBOX_COLOURS",
-];
+/// The variables by which languages are known, and our own: a test starts without these and [`TERMINAL_VARIABLES`].
+const OTHER_VARIABLES: [&str; 6] =
+    ["LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LANGUAGE", "LIGHTBOX_GRAPHICS", "LIGHTBOX_COLOURS"];
+
+pub fn unset() -> impl Iterator<Item = &'static str> {
+    TERMINAL_VARIABLES.into_iter().chain(OTHER_VARIABLES)
+}
 
 pub fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -94,7 +80,7 @@ impl Folder {
     pub fn lightbox(&self) -> Command {
         let mut command = Command::new(BIN);
         command.current_dir(self.0.path());
-        UNSET.iter().for_each(|name| {
+        unset().for_each(|name| {
             command.env_remove(name);
         });
         command.envs(self.vars());
