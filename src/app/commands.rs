@@ -291,7 +291,7 @@ fn matching(app: &App, query: &str, commands: Vec<&'static Command>) -> Vec<&'st
 }
 
 /// The indices of the texts that fit `query`, the best first; all of them in order if it is empty.
-pub fn fuzzy(query: &str, texts: impl Iterator<Item = String>) -> Vec<usize> {
+pub fn fuzzy(query: &str, texts: impl Iterator<Item = impl AsRef<str>>) -> Vec<usize> {
     if query.trim().is_empty() {
         return (0..texts.count()).collect();
     }
@@ -300,7 +300,7 @@ pub fn fuzzy(query: &str, texts: impl Iterator<Item = String>) -> Vec<usize> {
     let mut buffer = Vec::new();
     let mut found: Vec<(u32, usize)> = texts
         .enumerate()
-        .filter_map(|(i, text)| Some((pattern.score(Utf32Str::new(&text, &mut buffer), &mut matcher)?, i)))
+        .filter_map(|(i, text)| Some((pattern.score(Utf32Str::new(text.as_ref(), &mut buffer), &mut matcher)?, i)))
         .collect();
     found.sort_by_key(|(score, i)| (std::cmp::Reverse(*score), *i));
     found.into_iter().map(|(_, i)| i).collect()

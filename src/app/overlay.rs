@@ -10,6 +10,7 @@ use super::{Action, App, Effects};
 use crate::input::paste;
 use crate::text::Lang;
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use tui_input::Input;
 use tui_input::backend::crossterm::EventHandler;
@@ -222,7 +223,7 @@ impl Choose {
 
 impl Files {
     /// The entries that fit what was typed, and the folder above.
-    pub fn visible(&self) -> Vec<Entry> {
+    pub fn visible(&self) -> Vec<Cow<'_, Entry>> {
         let Some(Ok(entries)) = &self.entries else { return Vec::new() };
         let typed = self.filter.input.value();
         let hidden = typed.starts_with('.');
@@ -230,24 +231,18 @@ impl Files {
             .iter()
             .filter(|e| (!e.is_file || self.want.takes(&e.name)) && (hidden || !e.name.starts_with('.')))
             .collect();
-        let fits = commands::fuzzy(typed, shown.iter().map(|e| e.name.clone()));
-        let up = (typed.is_empty() && self.dir.parent().is_some()).then(|| Entry {
-            is_file: false,
-            name: "..".into(),
-            bytes: 0,
-        });
+        let fits = commands::fuzzy(typed, shown.iter().map(|e| &e.name));
+        let folder = |name: &str| Cow::Owned(Entry { is_file: false, name: name.into(), bytes: 0 });
         // a folder is chosen from within: then it was seen what is in it
-        let this = (typed.is_empty() && matches!(self.want, Want::Folders | Want::Any)).then(|| Entry {
-            is_file: false,
-            name: ".".into(),
-            bytes: 0,
-        });
-        this.into_iter().chain(up).chain(fits.into_iter().map(|i| shown[i].clone())).collect()
+        let this = typed.is_empty() && matches!(self.want, Want::Folders | Want::Any);
+        let up = typed.is_empty() && self.dir.parent().is_some();
+        let special = [this.then(|| folder(".")), up.then(|| folder(".."))];
+        special.into_iter().flatten().chain(fits.into_iter().map(|i| Cow::Borrowed(shown[i]))).collect()
     }
 
     /// The file or folder under the cursor.
     pub fn chosen(&self) -> Option<(PathBuf, Entry)> {
-        let entry = self.visible().into_iter().nth(self.filter.cursor.at)?;
+        let entry = self.visible().into_iter().nth(self.filter.cursor.at)?.into_owned();
         let path = match entry.name.as_str() {
             "." => self.dir.clone(),
             ".." => self.dir.parent()?.to_owned(),
@@ -470,11 +465,29 @@ pub fn paste(app: &mut App, text: &str) -> Effects {
         app.overlays.pop();
         return super::update(app, action);
     }
-    let line: String = text.chars().filter(|c| !c.is_control()).collect();
-    for c in line.chars() {
-        other_key(app, KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE));
+    let mut effects = Vec::new();
+    match app.overlays.last_mut() {
+        Some(Overlay::Prompt(prompt)) => {
+            prompt.error = None;
+            paste::insert(&mut prompt.input, text);
+        }
+        Some(Overlay::Help(filter) | Overlay::Palette(filter)) => {
+            paste::insert(&mut filter.input, text);
+            filter.cursor.at = 0;
+        }
+        Some(Overlay::Choose(choose)) => {
+            paste::insert(&mut choose.filter.input, text);
+            choose.filter.cursor = Cursor::new(choose.visible().len());
+        }
+        Some(Overlay::Files(files)) => {
+            paste::insert(&mut files.filter.input, text);
+            effects = typed_path(files);
+        }
+        // what is pasted never answers a question
+        _ => {}
     }
-    Vec::new()
+    count(app);
+    effects
 }
 
 fn enter(app: &mut App) -> Effects {
@@ -548,4 +561,41 @@ fn change_setting(app: &mut App, row: usize) -> Effects {
         }
     }
     vec![super::Effect::SaveSettings]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paste_into(overlay: impl FnOnce(&mut App) -> Effects, text: &str) -> App {
+        let mut app = App::default();
+        overlay(&mut app);
+        paste(&mut app, text);
+        app
+    }
+
+    #[test]
+    fn what_is_pasted_never_answers_a_question() {
+        let app = paste_into(|app| app.confirm("t", "Remove everything?", true, Action::Quit), "yes\ny");
+        assert!(!app.quit && matches!(app.overlays[..], [Overlay::Confirm(_)]));
+    }
+
+    #[test]
+    fn pasted_text_filters_a_list_as_typed_text_does() {
+        let item = |label: &str| Item { label: label.into(), detail: String::new(), action: Action::Quit };
+        let app = paste_into(|app| app.choose("t", vec![item("one"), item("two")]), "two\n");
+        let Some(Overlay::Choose(choose)) = app.overlays.last() else { panic!("{:?}", app.overlays) };
+        assert_eq!((choose.visible(), choose.filter.cursor.len), (vec![1], 1));
+    }
+
+    #[test]
+    fn a_pasted_path_is_taken_by_the_file_picker() {
+        fn picked(paths: Vec<PathBuf>) -> Action {
+            Action::Say(crate::app::messages::Level::Info, paths[0].display().to_string())
+        }
+        let open = |app: &mut App| app.pick_files("t", Want::Pictures, true, Path::new("/"), picked);
+        let app = paste_into(open, "'/scans/a b.png'\n");
+        assert!(app.overlays.is_empty());
+        assert_eq!(app.messages.past().next().unwrap().text, "/scans/a b.png");
+    }
 }

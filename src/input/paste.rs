@@ -1,5 +1,6 @@
 //! Pasted text that is really one or more paths: terminals paste a dropped file's path, each in its own way.
 use std::path::PathBuf;
+use tui_input::Input;
 
 /// The paths in a pasted text, if all of it is paths: `file:///a%20b.png`, `'/a b.png'`, `/a\ b.png`, several of them
 /// divided by blanks or line ends, or one path with bare blanks. Whether they exist here is for the caller to find out: over
@@ -60,9 +61,27 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Pasted text into a field of one line, at its cursor: without line ends and other controls, and in one go (letter by
+/// letter each would copy all that is there).
+pub fn insert(input: &mut Input, text: &str) {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    let cursor = input.cursor();
+    let (before, after): (String, String) =
+        (input.value().chars().take(cursor).collect(), input.value().chars().skip(cursor).collect());
+    let end = cursor + text.chars().count();
+    *input = std::mem::take(input).with_value(before + &text + &after).with_cursor(end);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pasted_text_goes_to_the_cursor_as_one_line() {
+        let mut input = Input::new("图ab".into()).with_cursor(1);
+        insert(&mut input, "x\r\ny\x1b[2J中");
+        assert_eq!((input.value(), input.cursor()), ("图xy[2J中ab", 7));
+    }
 
     #[test]
     fn every_way_of_dropping_a_file_gives_its_path() {

@@ -281,9 +281,7 @@ pub fn key(app: &mut App, event: KeyEvent) -> Option<Effects> {
 
 pub fn paste(app: &mut App, text: &str) -> Effects {
     if app.models.typing {
-        for c in text.chars().filter(|c| !c.is_control()) {
-            app.models.filter.handle(tui_input::InputRequest::InsertChar(c));
-        }
+        crate::input::paste::insert(&mut app.models.filter, text);
         filtered(app);
     }
     Vec::new()

@@ -293,16 +293,13 @@ pub fn paste(app: &mut App, pasted: &str) -> Effects {
     if app.train.yaml.is_some() {
         return pane::paste(app, pasted);
     }
-    let line: String = pasted.trim().chars().filter(|c| !c.is_control()).collect();
     let into = match (&mut app.train.field, app.train.searching) {
         (Some(field), _) => Some(&mut field.input),
         (None, true) => Some(&mut app.train.search),
         (None, false) => None,
     };
     if let Some(input) = into {
-        for c in line.chars() {
-            input.handle(tui_input::InputRequest::InsertChar(c));
-        }
+        crate::input::paste::insert(input, pasted.trim());
         edit::check_field(app);
         app.train.count();
     }
