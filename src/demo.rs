@@ -33,7 +33,7 @@ pub struct DemoArgs {
     #[arg(long)]
     headless: bool,
     /// Folder for everything that the demo makes
-    #[arg(long, value_name = "DIR", default_value = "lightbox-demo")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
     dir: PathBuf,
     /// End with one line of JSON on stdout; the story then goes to stderr
     #[arg(long)]
@@ -87,6 +87,20 @@ const MODEL: [(&str, &[u8]); 8] = [
 /// Seed of pictures and texts; profiles/demo.yaml has the same for training.
 const SEED: u64 = 42;
 const PROFILE: &str = include_str!("../profiles/demo.yaml");
+/// The folder that profiles/demo.yaml is written for.
+const DEFAULT_DIR: &str = "lightbox-demo";
+
+/// The profile, with the paths of a demo in `dir`.
+fn profile_for(dir: &Path) -> String {
+    let line = |line: &str| match line.split_once(&format!(": {DEFAULT_DIR}/")) {
+        Some((key, part)) if !line.starts_with('#') => {
+            let path = dir.join(part).display().to_string();
+            format!("{key}: {}", lightbox_core::profile::yaml_value(&path.into()))
+        }
+        _ => line.replace(DEFAULT_DIR, &dir.display().to_string()),
+    };
+    PROFILE.lines().map(|l| line(l) + "\n").collect()
+}
 
 /// Everything the demo makes in its folder, besides its state.
 const PARTS: [&str; 7] = ["model", "demo.yaml", "sample.png", "source", "data", "adapter", "answers"];
@@ -245,18 +259,19 @@ impl Story {
     /// another version of the program brings another profile.
     fn unpack(&mut self) -> Result<String> {
         let (model, profile) = (self.path("model"), self.path("demo.yaml"));
-        let embedded = digest(MODEL.iter().map(|(_, bytes)| *bytes).chain([PROFILE.as_bytes()]));
+        let settings = profile_for(&self.dir);
+        let embedded = digest(MODEL.iter().map(|(_, bytes)| *bytes).chain([settings.as_bytes()]));
         let key = self.step("unpack", &[&embedded], std::slice::from_ref(&model), |story| {
             std::fs::create_dir_all(&model).with_context(|| format!("cannot make the folder {}", model.display()))?;
             MODEL.iter().try_for_each(|(name, bytes)| write(&model.join(name), bytes))?;
-            if std::fs::read(&profile).is_ok_and(|old| old != PROFILE.as_bytes()) {
+            if std::fs::read(&profile).is_ok_and(|old| old != settings.as_bytes()) {
                 let aside = story.path("demo.yaml.old");
                 std::fs::rename(&profile, &aside).with_context(|| format!("cannot write {}", aside.display()))?;
             }
             Ok(())
         })?;
         if !profile.exists() {
-            write(&profile, PROFILE.as_bytes())?;
+            write(&profile, settings.as_bytes())?;
         }
         self.say(&fill(self.text.model_is, &[&model.display()]));
         Ok(key)

@@ -4,6 +4,7 @@ use super::action::{Action, Effect, Effects};
 use super::messages::Level;
 use super::{App, Screen, chat, commands, data, models, overlay, runs, tasks, tour, train};
 use crate::input::Key;
+use crate::term::osc;
 use crate::text::common;
 use crossterm::event::{KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 
@@ -76,9 +77,7 @@ impl App {
 
     /// To the clipboard of the user's own machine, over SSH too.
     pub fn copy(&mut self, text: String) -> Effects {
-        // Terminals give up on longer sequences, most of them silently.
-        const MAX: usize = 74_000;
-        if text.len() > MAX {
+        if text.len() > osc::COPY_MAX {
             self.say(Level::Warning, common::COPY_TOO_LONG.fill(self.lang(), &[&text.len()]));
             return Vec::new();
         }

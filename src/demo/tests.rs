@@ -178,7 +178,7 @@ fn a_new_version_of_the_profile_comes_in_and_the_changed_one_is_set_aside() {
     stamps["steps"]["unpack"]["inputs"] = "of another version".into();
     std::fs::write(&state, stamps.to_string()).unwrap();
     told(&args(dir.path()), &text::EN, &tools()).0.unwrap();
-    assert_eq!(std::fs::read_to_string(&profile).unwrap(), PROFILE);
+    assert_eq!(std::fs::read_to_string(&profile).unwrap(), profile_for(dir.path()));
     assert_eq!(std::fs::read_to_string(&aside).unwrap(), "mine");
 }
 
@@ -233,6 +233,21 @@ fn the_embedded_profile_names_what_the_demo_makes() {
     for wanted in [format!("dataset: {TRAIN},{CHAT} "), format!("seed: {SEED}\n"), "finetuning_type: lora\n".to_owned()]
     {
         assert!(PROFILE.contains(&wanted), "{wanted}");
+    }
+}
+
+#[test]
+fn the_profile_names_the_paths_of_its_own_folder_whatever_that_is_called() {
+    assert_eq!(profile_for(Path::new(DEFAULT_DIR)), PROFILE);
+    for name in ["other/demo", "/tmp/a: b #c", "目录 'x'"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("demo.yaml");
+        std::fs::write(&file, profile_for(Path::new(name))).unwrap();
+        let no_overrides: [&str; 0] = [];
+        let profile = lightbox_core::profile::Profile::load(&file, &no_overrides).unwrap();
+        assert_eq!(profile.model_name_or_path.unwrap(), format!("{name}/model"));
+        assert_eq!(profile.dataset_dir, Path::new(name).join("data"));
+        assert_eq!(profile.output_dir, Path::new(name).join("adapter"));
     }
 }
 

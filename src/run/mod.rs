@@ -244,7 +244,10 @@ impl Loop {
             Event::Key(key) => self.act(Action::Key(key)),
             Event::Mouse(mouse) => self.act(Action::Mouse(mouse)),
             Event::Paste(text) => self.act(Action::Paste(text)),
-            Event::Resize(..) => self.resize().map(drop),
+            Event::Resize(..) => {
+                guard::look_again();
+                self.resize().map(drop)
+            }
             Event::FocusGained => self.act(Action::Focus(true)),
             Event::FocusLost => self.act(Action::Focus(false)),
         }

@@ -109,7 +109,10 @@ impl Check {
                         }
                         key => { self.typed.push(key); None }
                     },
-                    Event::Resize(..) => Some(Signal::Resize),
+                    Event::Resize(..) => {
+                        super::guard::look_again();
+                        Some(Signal::Resize)
+                    }
                     _ => None,
                 },
                 signal = signals.next() => Some(signal),

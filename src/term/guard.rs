@@ -185,6 +185,19 @@ pub fn end_reader(events: crossterm::event::EventStream) {
     let _ = crossterm::event::poll(std::time::Duration::ZERO); // whatever it says: the next reader asks again
 }
 
+/// Has the event reader look at the terminal's input again; to be called after each change of size.
+///
+/// crossterm 0.29 waits for edges. A key that is reported together with a change of size is left unread, and would come
+/// only with the next one. Setting the modes that are set anyway makes the kernel report what waits once more (n_tty.c:
+/// "the termios change make the tty ready for I/O").
+pub fn look_again() {
+    if is_active()
+        && let Ok(modes) = modes(fd())
+    {
+        let _ = set_modes(fd(), &modes); // a terminal that is gone is noticed where it is read
+    }
+}
+
 /// What a panic in another thread said since the last call.
 pub fn take_other_panic() -> Option<String> {
     OTHER_PANIC.lock().ok()?.take()

@@ -22,7 +22,7 @@ texts! {
     WAITING = "waits its turn… {0} s", "排队中……{0} 秒";
     READING = "reads the question… {0} s", "正在阅读问题……{0} 秒";
     MEMORY = "{0} in memory on {1}, {2}", "{1} 上占用 {0} 内存，{2}";
-    STATS = "{0} tokens · {1} tok/s · first after {2} s", "{0} 个 token · {1} tok/s · 首个用时 {2} 秒";
+    STATS = "{0} tokens · {1} tok/s · first after {2} s", "{0} 个词元 · {1} tok/s · 首个用时 {2} 秒";
     CUT = "cut at max_new_tokens", "在 max_new_tokens 处截断";
     STOPPED = "stopped", "已停止";
     ANSWERED = "The model has answered", "模型已回答";
@@ -41,11 +41,11 @@ texts! {
     CLEARED = "A new conversation; u (or alt-u) brings the old one back", "新对话；u（或 alt-u）恢复旧对话";
     OPTIONS_TITLE = "How answers are chosen", "回答的生成方式";
     BAD_OPTION = "{1} is no value for {0}", "{1} 不是 {0} 的有效值";
-    O_MAX = "longest answer, in tokens", "回答的最大长度（token 数）";
-    O_SAMPLE = "draw tokens at random (true), or always take the most likely (false)", "随机采样（true），或总取最可能的 token（false）";
+    O_MAX = "longest answer, in tokens", "回答的最大长度（词元数）";
+    O_SAMPLE = "draw tokens at random (true), or always take the most likely (false)", "随机采样（true），或总取最可能的词元（false）";
     O_TEMPERATURE = "below 1 sharper, above 1 flatter", "小于 1 更确定，大于 1 更发散";
-    O_TOP_P = "draw among the most likely tokens that together have this probability (0 to 1)", "在累计概率达到该值的最可能 token 中采样（0 到 1）";
-    O_TOP_K = "draw among so many most likely tokens; 0: all", "在最可能的若干 token 中采样；0 表示全部";
+    O_TOP_P = "draw among the most likely tokens that together have this probability (0 to 1)", "在累计概率达到该值的最可能词元中采样（0 到 1）";
+    O_TOP_K = "draw among so many most likely tokens; 0: all", "在最可能的若干词元中采样；0 表示全部";
     O_PENALTY = "above 1: what was said becomes less likely", "大于 1 时，已出现的内容更不易重复";
     O_SEED = "seed of the drawing", "采样的随机种子";
     O_MAX_PIXELS = "larger pictures are made smaller (e.g. 768*768); auto: as the adapter was trained", "更大的图片会被缩小（如 768*768）；auto：与适配器训练时相同";

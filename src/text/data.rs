@@ -110,11 +110,11 @@ texts! {
     CONVERT_NAME = "2/3  Name of the new data set", "2/3  新数据集的名称";
     CONVERT_QUESTIONS = "3/3  Question put to every picture; several are divided by | and take turns", "3/3  对每张图片提出的问题；多个问题用 | 分隔，轮流使用";
     CONVERTED = "{0} samples written, {1} rows left out: {2}", "已写入 {0} 个样本，跳过 {1} 行：{2}";
-    REGISTER = "Register", "登记";
+    REGISTER = "Register", "注册";
     REGISTER_LABEL = "The name it gets in {0}", "在 {0} 中的名称";
-    REGISTERED = "\"{0}\" is in {1} now", "“{0}”已登记到 {1}";
+    REGISTERED = "\"{0}\" is in {1} now", "“{0}”已注册到 {1}";
     REPLACE = "{0}\n\nReplace the entry?", "{0}\n\n替换该条目？";
-    UNREGISTER = "Unregister", "取消登记";
+    UNREGISTER = "Unregister", "取消注册";
     UNREGISTER_TEXT = "Take \"{0}\" out of {1}? The data stay where they are; u puts the entry back.", "从 {1} 中移除“{0}”？数据保持不变；按 u 可恢复条目。";
     UNREGISTERED = "\"{0}\" was taken out; u puts it back", "已移除“{0}”；按 u 恢复";
     DOWNLOAD = "Download from the Hub", "从 Hub 下载";

@@ -2,9 +2,9 @@
 use crate::texts;
 
 texts! {
-    BASES = "Base models", "基座模型";
+    BASES = "Base models", "基础模型";
     ADAPTERS = "Adapters", "适配器";
-    KIND_BASE = "base", "基座";
+    KIND_BASE = "base", "基础";
     KIND_EXPORT = "export", "导出";
     KIND_ADAPTER = "adapter", "适配器";
     KIND_CHECKPOINT = "checkpoint", "检查点";
@@ -22,17 +22,17 @@ texts! {
     WAITING = "r shows what it loads", "按 r 查看下载内容";
     FAILED = "failed", "失败";
     FROM_RUN = "run {0}", "运行 {0}";
-    FROM_FOLDER = "folder", "目录";
+    FROM_FOLDER = "folder", "文件夹";
     SHOWN = "{0} of {1}", "{0} / {1}";
 
     EMPTY_TITLE = "No model is on this machine yet.", "本机还没有模型。";
-    EMPTY_NEXT = "D   downloads Qwen2-VL-2B-Instruct (4.4 GB)\no   opens a folder that has one\nF8  makes the demo: a tiny model, on the CPU", "D   下载 Qwen2-VL-2B-Instruct（4.4 GB）\no   打开已有模型的目录\nF8  生成演示：微型模型，CPU 即可运行";
+    EMPTY_NEXT = "D   downloads Qwen2-VL-2B-Instruct (4.4 GB)\no   opens a folder that has one\nF8  makes the demo: a tiny model, on the CPU", "D   下载 Qwen2-VL-2B-Instruct（4.4 GB）\no   打开已有模型的文件夹\nF8  生成演示：微型模型，CPU 即可运行";
     NOTHING_FITS = "Nothing has “{0}” in its name or path.", "没有名称或路径含“{0}”的项。";
     NOTHING_FITS_NEXT = "esc shows all again", "按 Esc 显示全部";
     DETAILS = "Details", "详情";
     DISK = "{0} in models · {1} free of {2} in {3}", "模型占用 {0} · 剩余 {1} / {2} · {3}";
 
-    PATH = "folder", "目录";
+    PATH = "folder", "文件夹";
     ARCHITECTURE = "architecture", "架构";
     UNKNOWN_ARCHITECTURE = "not a Qwen2-VL: Lightbox cannot load it", "不是 Qwen2-VL：Lightbox 无法加载";
     HIDDEN = "hidden size", "隐藏维度";
@@ -47,7 +47,7 @@ texts! {
     NOT_THERE = "not there", "无";
     TEMPLATE_BUILT_IN = "not there; the built-in one is used", "无；使用内置模板";
     REVISION = "revision", "版本";
-    BASE = "base model", "基座模型";
+    BASE = "base model", "基础模型";
     BASE_HERE = "{0} (here)", "{0}（本机已有）";
     BASE_NOT_HERE = "{0} (not on this machine)", "{0}（本机没有）";
     METHOD = "method", "方法";
@@ -64,7 +64,7 @@ texts! {
     TRY_AGAIN = "r tries again · del puts it away", "r 重试 · Del 移除此行";
     PUT_AWAY = "E on the adapter tries again · del puts it away", "在适配器上按 E 重试 · Del 移除此行";
 
-    ADD_TITLE = "Folder of a model or adapter", "模型或适配器的目录";
+    ADD_TITLE = "Folder of a model or adapter", "模型或适配器的文件夹";
     NOT_A_MODEL = "{0} holds neither a model (config.json) nor an adapter (adapter_config.json)", "{0} 中既没有模型（config.json）也没有适配器（adapter_config.json）";
     REPO_TITLE = "Download a model", "下载模型";
     REPO_LABEL = "Its name on the Hub (OWNER/NAME, or OWNER/NAME@REVISION):", "Hub 上的名称（所有者/名称，或 所有者/名称@版本）：";
@@ -77,7 +77,7 @@ texts! {
     OFFER = "{0} files, {1}.", "{0} 个文件，共 {1}。";
     OFFER_REST = "{0} of it are still to load.", "其中 {0} 尚未下载。";
     OFFER_FREE = "{0} free in {1}.", "可用空间 {0}（{1}）。";
-    OFFER_NO_ROOM = "That is not enough: make room first, or set HF_HOME to a folder on a larger disk.", "空间不足：请先清理，或将 HF_HOME 设为更大磁盘上的目录。";
+    OFFER_NO_ROOM = "That is not enough: make room first, or set HF_HOME to a folder on a larger disk.", "空间不足：请先清理，或将 HF_HOME 设为更大磁盘上的文件夹。";
     AND_MORE = "          and {0} more", "          以及另外 {0} 个";
     ALL_HERE = "{0}: all {1} files ({2}) are here already", "{0}：全部 {1} 个文件（{2}）已在本机";
 
@@ -85,20 +85,20 @@ texts! {
     FORM_TITLE_BASE = "Export a copy", "导出副本";
     FORM_START = "Start", "开始";
     FORM_START_DETAIL = "shows the command line first", "先显示命令行";
-    FORM_OUT = "New folder", "新目录";
-    FORM_BASE = "Base model", "基座模型";
+    FORM_OUT = "New folder", "新文件夹";
+    FORM_BASE = "Base model", "基础模型";
     FORM_DTYPE = "Weights in", "权重精度";
     FORM_SHARD = "Largest file", "单文件上限";
     FORM_VERIFY = "Verify", "校验";
     FORM_COPY = "Copy the command", "复制命令";
-    AS_IS = "as the base has them", "与基座相同";
+    AS_IS = "as the base has them", "与基础模型相同";
     CHOOSE_BASE = "not here: choose one", "本机没有：请选择";
     VERIFY_YES = "yes: both are asked the same questions (fp32, CPU)", "是：向两者提同样的问题（fp32，CPU）";
     VERIFY_NO = "no", "否";
-    OUT_LABEL = "The folder must not be there yet; it gets its name when it is whole.", "目录不能已存在；全部写完后才会出现。";
+    OUT_LABEL = "The folder must not be there yet; it gets its name when it is whole.", "文件夹不能已存在；全部写完后才会出现。";
     SHARD_LABEL = "For example 5GB, 500MB or 2GiB:", "例如 5GB、500MB 或 2GiB：";
-    NO_BASE = "The base model “{0}” is not on this machine: download it (D) or open its folder (o)", "本机没有基座模型“{0}”：请下载（D）或打开其目录（o）";
-    NO_BASES = "No complete base model is on this machine: download one (D) or open a folder (o)", "本机没有完整的基座模型：请下载（D）或打开目录（o）";
+    NO_BASE = "The base model “{0}” is not on this machine: download it (D) or open its folder (o)", "本机没有基础模型“{0}”：请下载（D）或打开其文件夹（o）";
+    NO_BASES = "No complete base model is on this machine: download one (D) or open a folder (o)", "本机没有完整的基础模型：请下载（D）或打开文件夹（o）";
     EXPORT_QUESTION = "This will be run:\n\n{0}", "将运行：\n\n{0}";
     EXPORTING = "export {0}", "导出 {0}";
     EXPORTED = "exported to {0}", "已导出到 {0}";
@@ -112,7 +112,7 @@ texts! {
     REMOVE_RUN = "This belongs to a run; runs are removed on the Runs screen", "它属于某次训练；请在“运行”界面删除";
     REMOVE_NOT_OURS = "{0} was not made by the workbench; remove it by hand", "{0} 不是工作台创建的；请手动删除";
     REMOVE_BUSY = "It is being worked on; x stops that", "正在处理中；按 x 停止";
-    FORGET = "Take this folder off the list? Its files stay.\n\n{0}", "将此目录移出列表？文件会保留。\n\n{0}";
+    FORGET = "Take this folder off the list? Its files stay.\n\n{0}", "将此文件夹移出列表？文件会保留。\n\n{0}";
     REMOVING = "remove {0}", "删除 {0}";
     REMOVED = "removed {0}; {1} became free", "已删除 {0}，释放 {1}";
 }

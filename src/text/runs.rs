@@ -28,7 +28,7 @@ texts! {
     LOSS = "loss", "损失";
     LR = "learning rate", "学习率";
     GRAD_NORM = "gradient norm", "梯度范数";
-    SPEED = "tokens per second", "每秒 token 数";
+    SPEED = "tokens per second", "每秒词元数";
     MEMORY = "memory", "内存";
     SMOOTHED = "smoothed", "平滑";
     RAW = "raw", "原始";
@@ -47,7 +47,7 @@ texts! {
     ELAPSED = "elapsed", "已用";
     THROUGHPUT = "throughput", "吞吐";
     PER_STEP = "{0} a step", "每步 {0}";
-    TOKENS = "{0} tokens/s", "{0} token/秒";
+    TOKENS = "{0} tokens/s", "{0} 词元/秒";
     CHECKPOINT = "checkpoint", "检查点";
     TAGS = "tags", "标签";
     NOTE = "note", "备注";

@@ -162,7 +162,7 @@ texts! {
     TIME_UNKNOWN = "time not known yet", "时间未知";
     TIME_UNKNOWN_LONG = "not known before the first run of this model on this machine", "在本机首次训练该模型之前未知";
     BETWEEN = "between", "范围";
-    PACE = "tokens a second", "每秒 token 数";
+    PACE = "tokens a second", "每秒词元数";
     FROM_RUNS = "from {0} earlier runs", "基于 {0} 次先前的训练";
     DIFFER = "; other there: {0}", "；其设置不同：{0}";
     DISK = "Disk", "磁盘";

@@ -116,7 +116,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.split('\n') {
         let (mut line, mut used) = (String::new(), 0);
-        for word in paragraph.split_word_bounds() {
+        for word in atoms(paragraph) {
             let w = width(word);
             if used + w > columns && used > 0 {
                 lines.push(line.trim_end().to_owned());
@@ -181,6 +181,9 @@ mod tests {
         assert_eq!(wrap("the quick brown fox", 10), ["the quick", "brown fox"]);
         assert_eq!(wrap("图片中的诊断结果", 7), ["图片中", "的诊断", "结果"]);
         assert_eq!(wrap("a\n\nb", 5), ["a", "", "b"]);
+        // no line begins with what ends a sentence
+        assert_eq!(wrap("it is so.", 8), ["it is", "so."]);
+        assert_eq!(wrap("左侧病灶。右侧", 8), ["左侧病", "灶。右侧"]);
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
     }
 }

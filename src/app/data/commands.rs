@@ -266,8 +266,8 @@ pub static COMMANDS: &[Command] = &[
     ),
     command(
         "data-register",
-        T("register", "登记"),
-        T("Gives a file a name in dataset_info.json", "在 dataset_info.json 中为文件登记名称"),
+        T("register", "注册"),
+        T("Gives a file a name in dataset_info.json", "在 dataset_info.json 中为文件注册名称"),
         &["R"],
         18,
         manage::can_register,
@@ -275,7 +275,7 @@ pub static COMMANDS: &[Command] = &[
     ),
     command(
         "data-unregister",
-        T("unregister", "取消登记"),
+        T("unregister", "取消注册"),
         T("Takes an entry out of dataset_info.json; the data stay", "从 dataset_info.json 移除条目；数据保留"),
         &["del"],
         0,

@@ -71,7 +71,7 @@ pub static COMMANDS: &[Command] = &[
         T("merge and export", "合并导出"),
         T(
             "Merges the adapter into its base and writes a model folder that others load, verified",
-            "将适配器合并到基座，导出其他工具可加载的模型目录并校验",
+            "将适配器合并到基础模型，导出其他工具可加载的模型文件夹并校验",
         ),
         &["E"],
         6,
@@ -90,7 +90,7 @@ pub static COMMANDS: &[Command] = &[
     command(
         "models-train",
         T("train on it", "以此训练"),
-        T("Fine-tunes this base model", "以此基座模型微调"),
+        T("Fine-tunes this base model", "以此基础模型微调"),
         &["t"],
         4,
         |app| app.models.entry().is_some_and(|e| e.is_whole() && !e.kind.is_adapter()),
@@ -110,8 +110,8 @@ pub static COMMANDS: &[Command] = &[
     ),
     command(
         "models-add",
-        T("open a folder", "打开目录"),
-        T("Adds a folder with a model or adapter to the list", "将含模型或适配器的目录加入列表"),
+        T("open a folder", "打开文件夹"),
+        T("Adds a folder with a model or adapter to the list", "将含模型或适配器的文件夹加入列表"),
         &["o"],
         3,
         ALWAYS,
@@ -123,7 +123,7 @@ pub static COMMANDS: &[Command] = &[
     command(
         "models-readme",
         T("README", "说明"),
-        T("Reads the README.md of the folder", "阅读目录中的 README.md"),
+        T("Reads the README.md of the folder", "阅读文件夹中的 README.md"),
         &["v"],
         2,
         |app| app.models.entry().is_some_and(|entry| entry.readme),
@@ -135,7 +135,7 @@ pub static COMMANDS: &[Command] = &[
     command(
         "models-copy",
         T("copy path", "复制路径"),
-        T("Copies the folder's path to your clipboard", "将目录路径复制到剪贴板"),
+        T("Copies the folder's path to your clipboard", "将文件夹路径复制到剪贴板"),
         &["y"],
         2,
         ON_ENTRY,
@@ -149,7 +149,7 @@ pub static COMMANDS: &[Command] = &[
         T("remove", "删除"),
         T(
             "Removes what was downloaded or exported, after a question; takes other folders off the list",
-            "删除下载或导出的模型（会先确认）；其他目录仅移出列表",
+            "删除下载或导出的模型（会先确认）；其他文件夹仅移出列表",
         ),
         &["del"],
         1,

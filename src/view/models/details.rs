@@ -155,8 +155,8 @@ fn about_adapter(ui: &Ui, facts: &AdapterFacts, sheet: &mut Sheet) {
         );
     }
     sheet.fact(ui, text::LOSS, &facts.loss.map_or_else(String::new, |loss| format!("{loss:.4}")), base);
-    let state = facts.state.map_or_else(String::new, crate::cli::runs::words::status);
-    sheet.fact(ui, text::RUN, &state, base);
+    let state = facts.state.map_or("", |state| crate::text::runs::status(state, lang));
+    sheet.fact(ui, text::RUN, state, base);
 }
 
 fn about_job(ui: &Ui, job: &Job, sheet: &mut Sheet) {

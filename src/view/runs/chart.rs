@@ -73,14 +73,11 @@ pub fn draw(ui: &mut Ui, area: Rect) {
     let label = |y: f64| value(metric, if log { 10f64.powf(y) } else { y });
     let legend = Rect { height: 1, ..inner };
     self::legend(ui, legend, &curves);
-    let left = words::width(&label(bounds.0)).max(words::width(&label(bounds.1))).max(5) as u16 + 1;
-    let plot = Rect {
-        x: inner.x + left,
-        y: inner.y + 1,
-        width: inner.width.saturating_sub(left),
-        height: inner.height.saturating_sub(3),
-    };
-    y_axis(ui, Rect { x: inner.x, width: left - 1, ..plot }, bounds, label);
+    let height = inner.height.saturating_sub(3);
+    let ticks: Vec<(u16, String)> = y_ticks(height, bounds).map(|(row, y)| (row, label(y))).collect();
+    let left = ticks.iter().map(|(_, text)| words::width(text)).max().unwrap_or(0).max(5) as u16 + 1;
+    let plot = Rect { x: inner.x + left, y: inner.y + 1, width: inner.width.saturating_sub(left), height };
+    y_axis(ui, Rect { x: inner.x, width: left - 1, ..plot }, &ticks);
     x_axis(ui, Rect { y: plot.bottom(), height: 1, ..plot }, range);
     strokes(ui, plot, &curves, range, bounds);
     cursor(ui, plot, range);
@@ -231,12 +228,18 @@ fn legend(ui: &mut Ui, area: Rect, curves: &[Curve]) {
     ui.line(area, Line::from(spans));
 }
 
-fn y_axis(ui: &mut Ui, area: Rect, bounds: (f64, f64), label: impl Fn(f64) -> String) {
-    let steps = (area.height / 4).clamp(1, 8);
-    for i in 0..=steps {
-        let row = (area.height - 1) * i / steps;
-        let y = bounds.1 - (bounds.1 - bounds.0) * f64::from(row) / f64::from((area.height - 1).max(1));
-        let text = words::pad_left(&label(y), area.width.into());
+/// Rows with a label, from the top, and their values.
+fn y_ticks(height: u16, (low, high): (f64, f64)) -> impl Iterator<Item = (u16, f64)> {
+    let last = height.saturating_sub(1);
+    let steps = (height / 4).clamp(1, 8);
+    // weighted ends: `high - (high - low)` would leave a rest of rounding where the axis begins at 0
+    let at = move |row: u16| f64::from(row) / f64::from(last.max(1));
+    (0..=steps).map(move |i| last * i / steps).map(move |row| (row, high * (1.0 - at(row)) + low * at(row)))
+}
+
+fn y_axis(ui: &mut Ui, area: Rect, ticks: &[(u16, String)]) {
+    for (row, text) in ticks {
+        let text = words::pad_left(text, area.width.into());
         ui.line(Rect { y: area.y + row, height: 1, ..area }, Line::styled(text, ui.theme.dim));
     }
 }

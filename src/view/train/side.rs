@@ -128,12 +128,13 @@ pub fn estimate(ui: &mut Ui, area: Rect) {
         if y >= inner.bottom() {
             break;
         }
-        let rows = self::figure(ui, Rect { y, height: inner.bottom() - y, ..inner }, figure);
-        y += rows;
+        let left = figures.len() - i - 1;
+        let room = usize::from(inner.bottom() - y).saturating_sub(left).max(1);
+        y += self::figure(ui, Rect { y, height: room as u16, ..inner }, figure);
     }
 }
 
-/// One figure; says how many rows it took.
+/// One figure, in more than one row where there is room for it; says how many rows it took.
 fn figure(ui: &mut Ui, area: Rect, figure: &Figure) -> u16 {
     const LABEL: usize = 18;
     let style = match figure.tone {
@@ -149,17 +150,27 @@ fn figure(ui: &mut Ui, area: Rect, figure: &Figure) -> u16 {
     }
     let (label_style, indent) = if figure.tone == Tone::Head { (ui.theme.accent, 0) } else { (ui.theme.dim, 2) };
     let label = words::pad(&format!("{}{}", " ".repeat(indent), figure.label), LABEL);
-    ui.line(
-        area,
-        Line::from(vec![Span::styled(label, label_style), Span::raw(" "), Span::styled(figure.value.clone(), style)]),
-    );
+    let width = usize::from(area.width).saturating_sub(LABEL + 1);
+    let mut rows = match figure.tone {
+        // its bar stands in the same row
+        Tone::Bar(_) => vec![figure.value.clone()],
+        _ => words::wrap(&figure.value, width),
+    };
+    if rows.len() > area.height.into() {
+        rows = vec![figure.value.clone()];
+    }
+    for (i, row) in rows.iter().enumerate() {
+        let label = if i == 0 { label.clone() } else { " ".repeat(LABEL) };
+        let line = vec![Span::styled(label, label_style), Span::raw(" "), Span::styled(row.clone(), style)];
+        ui.line(Rect { y: area.y + i as u16, height: 1, ..area }, Line::from(line));
+    }
     if let Tone::Bar(share) = figure.tone {
         let x = area.x + LABEL as u16 + 11;
         if x + 4 < area.right() {
             ui.gauge(Rect { x, width: area.right() - x, height: 1, ..area }, f64::from(share) / 1000.0);
         }
     }
-    1
+    rows.len() as u16
 }
 
 /// Rows that the command takes, with its frame.
