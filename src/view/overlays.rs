@@ -104,7 +104,7 @@ fn messages(ui: &mut Ui, area: Rect, cursor: &Cursor) {
     // the chosen one in full, below the list
     let all: Vec<_> = ui.app.messages.past().collect();
     let full = all.get(cursor.at).map_or_else(Vec::new, |m| words::wrap(&m.text, inner.width.into()));
-    let below = (full.len() as u16).clamp(1, inner.height / 3);
+    let below = (full.len() as u16).max(1).min(inner.height / 3);
     let [list, gap, detail] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(1), Constraint::Length(below)]).areas(inner);
     ui.list(list, LIST, cursor, true, LOOK, |ui, i| {
@@ -258,7 +258,7 @@ fn ui_dim(error: &Option<String>) -> ratatui::style::Style {
 
 fn choose(ui: &mut Ui, area: Rect, list: &Choose) {
     let visible = list.visible();
-    let rows = (list.items.len() as u16).clamp(1, area.height.saturating_sub(8)) + 4;
+    let rows = (list.items.len() as u16).max(1).min(area.height.saturating_sub(8)) + 4;
     let inner = ui.window(centred(area, 84, rows), &list.title);
     let rest = with_input(ui, inner, &list.filter, ui.t(common::FILTER));
     if visible.is_empty() {

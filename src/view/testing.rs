@@ -35,13 +35,18 @@ pub fn screen(app: &mut App, width: u16, height: u16) -> String {
     text
 }
 
-/// Snapshots of a state at every size in both languages: `name-80x24-en`, …
+/// Snapshots of a state at every size in both languages: `name-80x24-en`, … Other sizes must only not end the program.
 pub fn snapshots(name: &str, app: &mut App) {
     for (lang, code) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
         app.settings.language = Some(lang);
         for (width, height) in SIZES {
             let text = screen(app, width, height);
             insta::assert_snapshot!(format!("{name}-{width}x{height}-{code}"), text);
+        }
+    }
+    for width in [1, 39, 40, 60, 100, 110, 140, 180, 300] {
+        for height in (1..=40).step_by(3) {
+            screen(app, width, height);
         }
     }
 }

@@ -29,9 +29,15 @@ fn storm(screen: &'static str) {
     bench.pty.assert_restored();
 }
 
-/// Without the ages of things, which grow meanwhile.
-fn ageless(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit() && *c != ' ').collect()
+/// What stands between the frames, in no order, without what changes meanwhile: ages, and the processor's load, whose row
+/// comes when it has been measured twice and moves the others.
+fn ageless(text: &str) -> Vec<String> {
+    let letters = |part: &str| part.chars().filter(|c| !c.is_ascii_digit() && *c != ' ').collect::<String>();
+    let mut parts: Vec<String> =
+        text.split(['│', '\n']).filter(|part| !(part.contains("CPU") && part.contains("%"))).map(letters).collect();
+    parts.retain(|part| !part.is_empty());
+    parts.sort();
+    parts
 }
 
 #[test]

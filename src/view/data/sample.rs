@@ -41,7 +41,7 @@ fn split(shown: &Shown, area: Rect) -> (Option<Rect>, Rect) {
     }
     // A cell is about twice as high as it is wide.
     if area.width > area.height * 3 {
-        let width = (area.height * 2 + 2).clamp(12, area.width / 2);
+        let width = (area.height * 2 + 2).max(12).min(area.width / 2);
         let [pictures, text] = Layout::horizontal([Constraint::Length(width), Constraint::Fill(1)]).areas(area);
         return (Some(Rect { width: pictures.width.saturating_sub(1), ..pictures }), text);
     }
@@ -50,7 +50,7 @@ fn split(shown: &Shown, area: Rect) -> (Option<Rect>, Rect) {
     let rows: usize =
         shown.turns.iter().map(|(_, text)| 2 + words::width(text) / width + text.matches('\n').count()).sum();
     let (least, most) = (area.height / 3, area.height * 2 / 5);
-    let height = (rows.min(500) as u16).clamp(least.max(3), most.max(4));
+    let height = (rows.min(500) as u16).max(least.max(3)).min(most.max(4));
     let [pictures, text] = Layout::vertical([Constraint::Fill(1), Constraint::Length(height)]).areas(area);
     (Some(pictures), text)
 }
@@ -58,7 +58,7 @@ fn split(shown: &Shown, area: Rect) -> (Option<Rect>, Rect) {
 fn draw_pictures(ui: &mut Ui, area: Rect, open: &Open, shown: &Shown) {
     let count = shown.images.len();
     // Side by side where each still gets some room.
-    let together = usize::from(area.width / 36).clamp(1, count);
+    let together = usize::from(area.width / 36).min(count).max(1);
     let first = open.picture.min(count - together);
     let (area, caption) = if count > 1 {
         let [area, caption] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);

@@ -67,7 +67,7 @@ fn large(ui: &mut Ui, area: Rect) {
     let [list, right] = Layout::horizontal([Constraint::Length(left), Constraint::Fill(1)]).areas(area);
     let gpus = machine::gpus(ui);
     // a GPU needs five lines, its processes some more
-    let machine_height = (gpus as u16 * 6 + 6).clamp(9, area.height / 2);
+    let machine_height = (gpus as u16 * 6 + 6).max(9).min(area.height / 2);
     let [list, facts, machine] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(17), Constraint::Length(machine_height)]).areas(list);
     list::draw(ui, list);

@@ -78,7 +78,7 @@ fn wide(ui: &mut Ui, area: Rect) {
     let side_width = (area.width * 7 / 18).clamp(42, 72);
     let [left, side] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(side_width)]).areas(area);
     main(ui, left, 18);
-    let help = side::help_height(ui, side.width).clamp(8, side.height / 2);
+    let help = side::help_height(ui, side.width).max(8).min(side.height / 2);
     let command = if side.height >= 30 { side::command_height(ui, side.width).min(9) } else { 0 };
     let [help, estimate, command] =
         Layout::vertical([Constraint::Length(help), Constraint::Fill(1), Constraint::Length(command)]).areas(side);
