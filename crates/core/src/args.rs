@@ -290,13 +290,22 @@ pub struct ExportArgs {
     /// Adapter folder (PEFT's layout) to merge; several are added up. Without one: a copy in another dtype or shard size
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
+    /// How much of each --adapter, in their order [default: 1 of each]
+    #[arg(long, value_name = "X", requires = "adapter", allow_hyphen_values = true)]
+    pub adapter_weight: Vec<f64>,
+    /// Write an adapter folder instead: one adapter anew, or several added up into one
+    #[arg(long, conflicts_with = "shard_size")]
+    pub adapter_only: bool,
+    /// Whose names the adapter's tensors get
+    #[arg(long, value_enum, default_value_t, requires = "adapter_only")]
+    pub key_names: KeyNames,
     /// Profile whose keys decide where no option does
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
-    /// The new model folder; it gets its name when it is whole
+    /// The new folder; it gets its name when it is whole
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Write the weights in this type; auto: as the base's config.json says
+    /// Write the weights in this type; auto: as the base's config.json says, an adapter in f32
     #[arg(long, value_enum)]
     pub dtype: Option<Dtype>,
     /// Largest weight file, e.g. 5GB, 500MB or 2GiB; a larger tensor gets a file of its own
@@ -313,7 +322,34 @@ pub struct ExportArgs {
     pub json: bool,
 }
 
+/// What an adapter's tensors are called. PEFT only warns about names that it does not find, and runs the base model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum KeyNames {
+    /// For transformers 4.52 and later
+    #[default]
+    New,
+    /// For transformers before 4.52
+    Old,
+    /// Every tensor under both names: for all of them, at twice the size
+    Both,
+}
+
 impl ExportArgs {
+    /// One weight for each of so many adapters.
+    ///
+    /// # Errors
+    /// Another number of weights, or a weight that is none.
+    pub fn weights(&self, adapters: usize) -> Result<Vec<f64>> {
+        if let Some(bad) = self.adapter_weight.iter().find(|w| !w.is_finite()) {
+            bail!("--adapter-weight {bad}: not a number");
+        }
+        match self.adapter_weight.len() {
+            0 => Ok(vec![1.0; adapters]),
+            n if n == adapters => Ok(self.adapter_weight.clone()),
+            n => bail!("{adapters} adapters and {n} of --adapter-weight: give one for each adapter, in the same order"),
+        }
+    }
+
     /// # Errors
     /// As [`ModelArgs::resolve`].
     pub fn resolve(&self) -> Result<ResolvedModel> {

@@ -7,6 +7,7 @@ use crate::model::Qwen2Vl;
 use crate::model::linear::Lora;
 use crate::weights::{self, Weights, hub_name, memory_name};
 use anyhow::{Context, Result, bail};
+use lightbox_core::args::KeyNames;
 use lightbox_core::seed;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -290,6 +291,12 @@ pub fn saved_config(dir: &Path) -> Result<LoraConfig> {
     })
 }
 
+/// What a saved adapter calls its base model: a Hub name, or a folder. Else `base`.
+pub fn saved_base(dir: &Path, base: &Path) -> Result<String> {
+    let named = PeftConfig::read(dir)?.base_model_name_or_path.filter(|name| !name.is_empty());
+    Ok(named.unwrap_or_else(|| base.display().to_string()))
+}
+
 /// Converts the adapter (`pure_bf16`).
 pub fn to_kind(model: &mut Qwen2Vl, kind: Kind) {
     for linear in model.linears_mut() {
@@ -303,7 +310,21 @@ pub fn to_kind(model: &mut Qwen2Vl, kind: Kind) {
 /// Writes adapter_model.safetensors and adapter_config.json. The config holds only the fields that every PEFT since
 /// 0.15 knows: newer fields make older versions fail.
 pub fn save(model: &Qwen2Vl, config: &LoraConfig, base_model: &str, dir: &Path) -> Result<()> {
-    let tensors: BTreeMap<String, Tensor> = named_parameters(model).into_iter().map(|(k, t)| (k, t.detach())).collect();
+    save_as(model, config, base_model, dir, KeyNames::New)
+}
+
+/// [`save`] with the tensors' names chosen.
+pub fn save_as(model: &Qwen2Vl, config: &LoraConfig, base_model: &str, dir: &Path, names: KeyNames) -> Result<()> {
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (key, t) in named_parameters(model) {
+        let t = t.detach();
+        if names != KeyNames::New {
+            tensors.insert(old_key(&key), t.shallow_clone());
+        }
+        if names != KeyNames::Old {
+            tensors.insert(key, t);
+        }
+    }
     weights::save(&dir.join("adapter_model.safetensors"), &tensors)?;
     let json = json!({
         "alpha_pattern": {},
@@ -325,6 +346,11 @@ pub fn save(model: &Qwen2Vl, config: &LoraConfig, base_model: &str, dir: &Path) 
     let path = dir.join("adapter_config.json");
     lightbox_core::fs::write_atomic(&path, serde_json::to_string_pretty(&json)?.as_bytes())
         .with_context(|| path.display().to_string())
+}
+
+/// The key that PEFT gave this tensor under transformers < 4.52.
+fn old_key(key: &str) -> String {
+    key.strip_prefix("base_model.model.").map_or(key.to_owned(), |path| format!("base_model.model.{}", hub_name(path)))
 }
 
 /// 16 rather than 16.0: PEFT's type is int.

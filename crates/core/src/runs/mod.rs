@@ -30,6 +30,7 @@ pub mod crash;
 pub mod drive;
 pub mod edits;
 pub mod env;
+pub mod export_card;
 pub mod heartbeat;
 pub mod identity;
 pub mod info;

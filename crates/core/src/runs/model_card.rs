@@ -58,6 +58,19 @@ fn write_card(
     }
 
     writeln!(card, "\n## Training procedure\n\n### Training hyperparameters\n")?;
+    hyperparameters(card, p, facts.warmup_steps)?;
+
+    writeln!(card, "\n### Training results\n")?;
+    write_results(card, facts.log_history)?;
+    writeln!(card, "\n### Framework versions\n")?;
+    for version in facts.versions {
+        writeln!(card, "- {version}")?;
+    }
+    Ok(())
+}
+
+/// The settings as a list.
+pub(super) fn hyperparameters(card: &mut String, p: &Profile, warmup_steps: u64) -> std::fmt::Result {
     writeln!(card, "The following hyperparameters were used during training:")?;
     writeln!(card, "- learning_rate: {}", p.learning_rate)?;
     writeln!(card, "- train_batch_size: {}", p.per_device_train_batch_size)?;
@@ -73,14 +86,14 @@ fn write_card(
         p.optim, p.adam_beta1, p.adam_beta2, p.adam_epsilon
     )?;
     writeln!(card, "- lr_scheduler_type: {}", p.lr_scheduler_type)?;
-    if facts.warmup_steps > 0 {
-        writeln!(card, "- lr_scheduler_warmup_steps: {}", facts.warmup_steps)?;
+    if warmup_steps > 0 {
+        writeln!(card, "- lr_scheduler_warmup_steps: {}", warmup_steps)?;
     }
     match p.max_steps_set() {
         Some(steps) => writeln!(card, "- training_steps: {steps}")?,
         None => writeln!(card, "- num_epochs: {}", p.num_train_epochs)?,
     }
-    if lora {
+    if p.finetuning_type == FinetuningType::Lora {
         writeln!(
             card,
             "- lora: rank {}, alpha {}, dropout {}, on {}",
@@ -90,18 +103,11 @@ fn write_card(
             p.lora_target.join(", ")
         )?;
     }
-
-    writeln!(card, "\n### Training results\n")?;
-    write_results(card, facts.log_history)?;
-    writeln!(card, "\n### Framework versions\n")?;
-    for version in facts.versions {
-        writeln!(card, "- {version}")?;
-    }
     Ok(())
 }
 
 /// One row for each evaluation, with the training loss logged last before it; nothing without evaluations.
-fn write_results(card: &mut String, log_history: &[LogEntry]) -> std::fmt::Result {
+pub(super) fn write_results(card: &mut String, log_history: &[LogEntry]) -> std::fmt::Result {
     if log_history.iter().all(|entry| entry.eval_loss.is_none()) {
         return Ok(());
     }
@@ -122,7 +128,7 @@ fn write_results(card: &mut String, log_history: &[LogEntry]) -> std::fmt::Resul
 }
 
 /// Text that Markdown shall not read as markup.
-fn markdown(text: &str) -> String {
+pub(super) fn markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '#' | '|') {

@@ -1,8 +1,9 @@
-//! `lightbox export`: a model folder for others to load. What is done is in [`crate::export`]; here are its words.
+//! `lightbox export`: a model or adapter folder for others to load. What is done is in [`crate::export`]; here are its words.
 
-use crate::export::Plan;
+use crate::export::adapter::AdapterPlan;
 use crate::export::staging::Staging;
-use crate::export::verify::{Report, verify};
+use crate::export::verify::{Report, verify, verify_adapter};
+use crate::export::{Plan, Source, card, check_room};
 use anyhow::{Result, anyhow};
 use lightbox_core::args::{ExportArgs, ResolvedModel};
 use lightbox_core::exit::{self, Because, Exit};
@@ -18,9 +19,21 @@ use std::time::{Duration, Instant};
 
 pub fn run(args: &ExportArgs) -> Result<Exit> {
     let resolved = args.resolve().because(Exit::Config)?;
+    let weights = args.weights(resolved.adapters.len()).because(Exit::Config)?;
+    let adapters: Vec<Source> =
+        resolved.adapters.iter().zip(weights).map(|(dir, weight)| Source { dir: dir.clone(), weight }).collect();
     let stop = stop_flag()?;
-    let plan = Plan::new(&resolved.model, &resolved.adapters, super::kind(resolved.dtype), args.shard_size)
-        .because(Exit::Model)?;
+    let told = Told { json: args.json, total: 0, next: Instant::now(), what: String::new(), stop };
+    if args.adapter_only {
+        adapter_folder(args, &resolved, &adapters, told)
+    } else {
+        model_folder(args, &resolved, &adapters, told)
+    }
+}
+
+fn model_folder(args: &ExportArgs, resolved: &ResolvedModel, adapters: &[Source], mut told: Told) -> Result<Exit> {
+    let plan =
+        Plan::new(&resolved.model, adapters, super::kind(resolved.dtype), args.shard_size).because(Exit::Model)?;
     if let Some(first) = plan.left_out.first() {
         let n = plan.left_out.len();
         eprintln!(
@@ -28,32 +41,64 @@ pub fn run(args: &ExportArgs) -> Result<Exit> {
             clean_line(first, 80)
         );
     }
-    let sources: Vec<&Path> =
-        std::iter::once(&resolved.model).chain(&resolved.adapters).map(std::path::PathBuf::as_path).collect();
-    let staging = Staging::open(&args.out, args.overwrite, &sources)?;
+    let staging = open(args, resolved)?;
     plan.check_room(staging.dir())?;
-
-    let mut told = Told { json: args.json, total: plan.bytes(), next: Instant::now(), what: String::new(), stop };
+    told.total = plan.bytes();
     plan.write(staging.dir(), &mut |done, file| told.progress(done, file)).map_err(with_code)?;
-    let report = if args.verify { Some(check(&resolved, &plan, &staging, &mut told)?) } else { None };
+    card::write(staging.dir(), &name(&args.out), &resolved.model, adapters, false, plan.kind).map_err(with_code)?;
+    let report = match args.verify {
+        true => Some(
+            verify(&resolved.model, adapters, staging.dir(), plan.kind, &mut |what| told.progress(plan.bytes(), what))
+                .map_err(failed_verification)?,
+        ),
+        false => None,
+    };
     let dir = staging.commit().map_err(with_code)?;
-    told.done(&dir, &plan, report.as_ref())?;
+    told.done(&dir, plan.bytes(), plan.tensors(), plan.merged(), report.as_ref())?;
     Ok(Exit::Finished)
 }
 
-fn check(resolved: &ResolvedModel, plan: &Plan, staging: &Staging, told: &mut Told) -> Result<Report> {
-    let total = plan.bytes();
-    let dir = staging.dir();
-    verify(&resolved.model, &resolved.adapters, dir, plan.kind, &mut |what| told.progress(total, what)).map_err(
-        |error| {
-            // Stopped, or out of memory: that says nothing about the folder.
-            if !matches!(exit::code(&error), Exit::Failed | Exit::Model) {
-                return error;
-            }
-            let error = error.context("the new folder failed its verification and was removed");
-            Err::<(), _>(error).because(Exit::Model).unwrap_err()
-        },
-    )
+fn adapter_folder(args: &ExportArgs, resolved: &ResolvedModel, adapters: &[Source], mut told: Told) -> Result<Exit> {
+    let plan = AdapterPlan::new(&resolved.model, adapters, super::kind(resolved.dtype), args.key_names)
+        .because(Exit::Model)?;
+    let staging = open(args, resolved)?;
+    check_room(staging.dir(), plan.bytes())?;
+    told.total = plan.bytes();
+    told.progress(0, "adapter_model.safetensors")?;
+    plan.write(staging.dir()).map_err(with_code)?;
+    card::write(staging.dir(), &name(&args.out), &resolved.model, adapters, true, plan.kind).map_err(with_code)?;
+    told.progress(plan.bytes(), "adapter_model.safetensors")?;
+    let report = match args.verify {
+        true => Some(
+            verify_adapter(&resolved.model, adapters, staging.dir(), &plan, &mut |what| {
+                told.progress(plan.bytes(), what)
+            })
+            .map_err(failed_verification)?,
+        ),
+        false => None,
+    };
+    let dir = staging.commit().map_err(with_code)?;
+    told.done(&dir, plan.bytes(), plan.tensors(), 0, report.as_ref())?;
+    Ok(Exit::Finished)
+}
+
+fn open(args: &ExportArgs, resolved: &ResolvedModel) -> Result<Staging> {
+    let sources: Vec<&Path> =
+        std::iter::once(&resolved.model).chain(&resolved.adapters).map(std::path::PathBuf::as_path).collect();
+    Staging::open(&args.out, args.overwrite, &sources)
+}
+
+fn name(out: &Path) -> String {
+    out.file_name().unwrap_or(out.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn failed_verification(error: anyhow::Error) -> anyhow::Error {
+    // Stopped, or out of memory: that says nothing about the folder.
+    if !matches!(exit::code(&error), Exit::Failed | Exit::Model) {
+        return error;
+    }
+    let error = error.context("the new folder failed its verification and was removed");
+    Err::<(), _>(error).because(Exit::Model).unwrap_err()
 }
 
 /// Set by Ctrl-C or SIGTERM: the partial folder is removed before the program ends. A second one ends it at once.
@@ -117,9 +162,8 @@ impl Told {
         Ok(())
     }
 
-    fn done(&self, dir: &Path, plan: &Plan, report: Option<&Report>) -> Result<()> {
+    fn done(&self, dir: &Path, bytes: u64, tensors: usize, merged: usize, report: Option<&Report>) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        let (bytes, tensors, merged) = (plan.bytes(), plan.tensors(), plan.merged());
         if self.json {
             let line = json!({"event": "done", "dir": dir.display().to_string(), "bytes": bytes, "tensors": tensors, "merged": merged, "verify": report});
             writeln!(out, "{line}")?;

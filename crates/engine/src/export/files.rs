@@ -55,7 +55,7 @@ pub fn write(base: &Path, dir: &Path, config: &Config, kind: Option<Kind>, untie
     text(base, dir, config)
 }
 
-fn dtype_word(kind: Kind) -> &'static str {
+pub(super) fn dtype_word(kind: Kind) -> &'static str {
     match kind {
         Kind::BFloat16 => "bfloat16",
         Kind::Half => "float16",

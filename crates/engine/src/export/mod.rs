@@ -2,12 +2,14 @@
 //! a time.
 //!
 //! ```text
-//! W' = round(W + Σ scale·B·A)     sum in fp32, one rounding, to the dtype that is written
+//! W' = round(W + Σ weight·scale·B·A)     sum in fp32, one rounding, to the dtype that is written
 //! ```
 //! With one adapter and the base's dtype these are PEFT's and LLaMA-Factory's bits. With several, they round after each.
 //! Names on disk are the Hub's, which every transformers version reads. Read next: [`files`] (config, tokenizer, template),
 //! [`staging`] (the folder gets its name last), [`verify`].
 
+pub mod adapter;
+pub mod card;
 pub mod files;
 pub mod staging;
 pub mod verify;
@@ -15,8 +17,7 @@ pub mod verify;
 use crate::config::Config;
 use crate::lora;
 use crate::model::linear::Lora;
-use crate::model::loader::Source;
-use crate::model::{Loader, Qwen2Vl};
+use crate::model::{Loader, Qwen2Vl, loader};
 use crate::weights::Weights;
 use crate::weights::write::{INDEX, Planned, Shard, index, shards, write};
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,19 @@ use lightbox_core::fs::{self, OutFile};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
+
+/// An adapter, and how much of it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub dir: PathBuf,
+    pub weight: f64,
+}
+
+impl Source {
+    fn describe(&self) -> String {
+        format!("adapter {}", self.dir.display())
+    }
+}
 
 /// What is to be written. Everything that can be wrong with base and adapters is found before the first byte.
 pub struct Plan {
@@ -46,7 +60,7 @@ impl Plan {
     ///
     /// # Errors
     /// A base that is not whole, and an adapter that does not fit it, by file and tensor.
-    pub fn new(base: &Path, adapters: &[PathBuf], kind: Option<Kind>, shard_bytes: u64) -> Result<Self> {
+    pub fn new(base: &Path, adapters: &[Source], kind: Option<Kind>, shard_bytes: u64) -> Result<Self> {
         let config = Config::from_dir(base)?;
         let weights = Weights::open_model(base)?;
         let kind = match kind {
@@ -60,10 +74,10 @@ impl Plan {
         };
         // The model without its numbers: what it consists of, and what an adapter may be put on.
         let loader =
-            Loader { source: Source::Shapes(weights), kind, device: Device::Cpu, trained: Box::new(|_| false) };
+            Loader { source: loader::Source::Shapes(weights), kind, device: Device::Cpu, trained: Box::new(|_| false) };
         let mut skeleton = Qwen2Vl::load(config.clone(), &loader)?;
         let merges = merges(&mut skeleton, adapters)?;
-        let Source::Shapes(weights) = loader.source else { bail!("the loader lost its files") };
+        let loader::Source::Shapes(weights) = loader.source else { bail!("the loader lost its files") };
 
         let untied = config.tie_word_embeddings && skeleton.lm_head.is_some();
         let mut tensors: Vec<Planned> =
@@ -99,20 +113,7 @@ impl Plan {
 
     /// Fails where the file system of `dir` has less room than the folder needs.
     pub fn check_room(&self, dir: &Path) -> Result<()> {
-        // Headers, index, folder: generously.
-        const MARGIN: u64 = 16 << 20;
-        let needed = self.bytes() + files::bytes(&self.base) + MARGIN;
-        let free = fs::space(dir).because(Exit::Disk)?.free_bytes;
-        if free < needed {
-            return Err(anyhow::anyhow!(
-                "{}: the model needs {:.2} GB and {:.2} GB is free, so nothing was written; free some space, or set --out to another disk",
-                dir.display(),
-                needed as f64 / 1e9,
-                free as f64 / 1e9
-            ))
-            .because(Exit::Disk);
-        }
-        Ok(())
+        check_room(dir, self.bytes() + files::bytes(&self.base))
     }
 
     /// Writes everything into `dir`. `progress(bytes so far, file)` hears of every tensor and may end it with an error.
@@ -161,17 +162,36 @@ impl Plan {
     }
 }
 
+/// Fails where the file system of `dir` has no room for so many bytes.
+pub fn check_room(dir: &Path, bytes: u64) -> Result<()> {
+    // Headers, index, card, folder: generously.
+    const MARGIN: u64 = 16 << 20;
+    let needed = bytes + MARGIN;
+    let free = fs::space(dir).because(Exit::Disk)?.free_bytes;
+    if free < needed {
+        return Err(anyhow::anyhow!(
+            "{}: the folder needs {:.2} GB and {:.2} GB is free, so nothing was written; free some space, or set --out to another disk",
+            dir.display(),
+            needed as f64 / 1e9,
+            free as f64 / 1e9
+        ))
+        .because(Exit::Disk);
+    }
+    Ok(())
+}
+
 fn is_finite(t: &Tensor) -> bool {
     t.isfinite().all().int64_value(&[]) != 0
 }
 
 /// The pairs of all adapters, by module.
-fn merges(skeleton: &mut Qwen2Vl, adapters: &[PathBuf]) -> Result<HashMap<String, Vec<Lora>>> {
+fn merges(skeleton: &mut Qwen2Vl, adapters: &[Source]) -> Result<HashMap<String, Vec<Lora>>> {
     let mut merges: HashMap<String, Vec<Lora>> = HashMap::new();
     for adapter in adapters {
-        lora::attach_saved(skeleton, adapter).with_context(|| format!("adapter {}", adapter.display()))?;
+        lora::attach_saved(skeleton, &adapter.dir).with_context(|| adapter.describe())?;
         for linear in skeleton.linears_mut() {
-            if let Some(lora) = linear.lora.take() {
+            if let Some(mut lora) = linear.lora.take() {
+                lora.scale *= adapter.weight;
                 merges.entry(linear.name.clone()).or_default().push(lora);
             }
         }

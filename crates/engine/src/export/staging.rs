@@ -123,8 +123,9 @@ fn may_stand_at(out: &Path, overwrite: bool, sources: &[&Path]) -> Result<()> {
         bail!("{}: holds {}, which is read here; choose another --out", out.display(), source.display());
     }
     // A slip of the keyboard must not cost a home folder, nor a run.
-    if !out.join("config.json").is_file() || out.join("run.json").exists() {
-        bail!("{}: is not empty and not an exported model, so --overwrite leaves it alone", out.display());
+    let is_export = out.join("config.json").is_file() || out.join("adapter_config.json").is_file();
+    if !is_export || ["run.json", "trainer_state.json"].iter().any(|of_a_run| out.join(of_a_run).exists()) {
+        bail!("{}: is not empty and not an exported folder, so --overwrite leaves it alone", out.display());
     }
     Ok(())
 }

@@ -1,12 +1,15 @@
-//! Does the new folder answer as base and adapter do? Two questions (text; text with a drawn picture), in fp32 on the CPU,
+//! Does the new folder answer as base and adapters do? Two questions (text; text with a drawn picture), in fp32 on the CPU,
 //! four models one after the other, so that memory holds one:
 //!
 //! ```text
-//! base + adapter ──► merged in fp32 ──► rounded to the written dtype      read back from the folder
+//! base + adapters ──► merged in fp32 ──► rounded to the written dtype      read back from the folder
 //!              must agree          rounding: reported            must agree, tokens too
 //! ```
-//! So whatever lies between base + adapter and the folder is rounding, once, and nothing else.
+//! So whatever lies between base + adapters and the folder is rounding, once, and nothing else. For an adapter of its own
+//! "merged" is the one adapter that several were added up to, and the folder is read back onto the base.
 
+use super::Source;
+use super::adapter::AdapterPlan;
 use crate::generate::{Options, Prompt, generate};
 use crate::model::{Ctx, Pictures, Qwen2Vl, Tokens};
 use crate::setup::{self, Ready};
@@ -18,7 +21,7 @@ use lightbox_core::text::{Conversation, Message, Role, collate_left};
 use lightbox_core::vision::PixelBudget;
 use serde::Serialize;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// What was compared, base + adapter against the new folder.
@@ -43,26 +46,25 @@ const ARITHMETIC: f64 = 1e-4;
 const SAME: f64 = 1e-5;
 const NEW_TOKENS: usize = 16;
 
-/// `kind`: what the folder was written in. `go_on` is asked at every token and says by an error that it is enough.
+/// Of a model folder. `kind`: what it was written in. `go_on` is asked at every token and says by an error that it is
+/// enough.
 ///
 /// # Errors
 /// The folder does not load, or differs by more than rounding.
 pub fn verify(
     base: &Path,
-    adapters: &[PathBuf],
+    adapters: &[Source],
     dir: &Path,
     kind: Kind,
     go_on: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Report> {
     let _no_grad = tch::no_grad_guard();
-    go_on("verify: base and adapter")?;
-    let mut ready = setup::load(base, adapters, Some(Kind::Float), Device::Cpu)?;
-    let questions = questions(&ready)?;
-    let tuned = ask(&ready, &questions, "verify: base and adapter", go_on)?;
+    go_on(TUNED)?;
+    let (mut ready, questions, tuned) = ask_tuned(base, adapters, go_on)?;
     lora::merge(&mut ready.model);
     let merged = ask(&ready, &questions, "verify: merged", go_on)?;
     round(&ready.model, kind);
-    let rounded = ask(&ready, &questions, "verify: rounded", go_on)?;
+    let rounded = ask(&ready, &questions, ROUNDED, go_on)?;
     drop(ready);
 
     let ready = setup::load(dir, &[], Some(Kind::Float), Device::Cpu).context("the new folder")?;
@@ -70,8 +72,74 @@ pub fn verify(
     if own.iter().zip(&questions).any(|(a, b)| a.ids != b.ids || a.pixel_values != b.pixel_values) {
         bail!("the new folder's tokenizer or picture processor gives other tokens or pixels than the base's");
     }
-    let written = ask(&ready, &own, "verify: read back", go_on)?;
+    let written = ask(&ready, &own, WRITTEN, go_on)?;
+    compare(&Asked { tuned, merged, rounded, written }, "the merged weights are not base + adapter")
+}
 
+/// Of an adapter folder, which goes onto the same base.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_adapter(
+    base: &Path,
+    adapters: &[Source],
+    dir: &Path,
+    plan: &AdapterPlan,
+    go_on: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<Report> {
+    let _no_grad = tch::no_grad_guard();
+    go_on(TUNED)?;
+    let (ready, questions, tuned) = ask_tuned(base, adapters, go_on)?;
+    drop(ready);
+    let mut ready = setup::load(base, &[], Some(Kind::Float), Device::Cpu)?;
+    plan.put_on(&mut ready.model);
+    let rounded = ask(&ready, &questions, ROUNDED, go_on)?;
+    // What is planned has the written dtype already; unrounded it is made again.
+    let exact = AdapterPlan::new(base, adapters, Some(Kind::Float), plan.key_names())?;
+    exact.put_on(&mut ready.model);
+    let merged = ask(&ready, &questions, "verify: added up", go_on)?;
+    lora::detach(&mut ready.model);
+    lora::attach_saved(&mut ready.model, dir).context("the new folder")?;
+    let written = ask(&ready, &questions, WRITTEN, go_on)?;
+    compare(&Asked { tuned, merged, rounded, written }, "the adapter is not the sum of the given ones")
+}
+
+const TUNED: &str = "verify: base and adapter";
+const ROUNDED: &str = "verify: rounded";
+const WRITTEN: &str = "verify: read back";
+
+/// Base with all adapters, and its answers.
+fn ask_tuned(
+    base: &Path,
+    adapters: &[Source],
+    go_on: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<(Ready, Vec<Prompt>, Answers)> {
+    let mut ready = setup::load(base, &[], Some(Kind::Float), Device::Cpu)?;
+    for (i, adapter) in adapters.iter().enumerate() {
+        lora::attach_saved(&mut ready.model, &adapter.dir).with_context(|| adapter.describe())?;
+        for linear in ready.model.linears_mut() {
+            if let Some(lora) = &mut linear.lora {
+                lora.scale *= adapter.weight;
+            }
+        }
+        if i + 1 < adapters.len() {
+            lora::merge(&mut ready.model);
+        }
+    }
+    let questions = questions(&ready)?;
+    let answers = ask(&ready, &questions, TUNED, go_on)?;
+    Ok((ready, questions, answers))
+}
+
+struct Asked {
+    tuned: Answers,
+    merged: Answers,
+    rounded: Answers,
+    written: Answers,
+}
+
+fn compare(asked: &Asked, other_than_tuned: &str) -> Result<Report> {
+    let Asked { tuned, merged, rounded, written } = asked;
     let max_logit = tuned.logits.iter().map(|t| t.abs().max().double_value(&[])).fold(0.0, f64::max);
     let agree = |what: &str, a: &Answers, b: &Answers, share: f64| -> Result<()> {
         let (d, allowed) = (distance(a, b), share * max_logit);
@@ -83,18 +151,18 @@ pub fn verify(
         }
         Ok(())
     };
-    agree("the merged weights are not base + adapter", &tuned, &merged, ARITHMETIC)?;
-    agree("the files do not hold the merged weights", &rounded, &written, SAME)?;
+    agree(other_than_tuned, tuned, merged, ARITHMETIC)?;
+    agree("the files do not hold the merged weights", rounded, written, SAME)?;
     if rounded.tokens != written.tokens {
         bail!("the files give other answers than the merged weights: {:?}, not {:?}", written.tokens, rounded.tokens);
     }
     Ok(Report {
-        max_abs_diff: distance(&tuned, &written),
-        rounding: distance(&merged, &rounded),
+        max_abs_diff: distance(tuned, written),
+        rounding: distance(merged, rounded),
         max_logit,
         tokens_equal: tuned.tokens == written.tokens,
         tokens: tuned.tokens.iter().map(Vec::len).sum(),
-        questions: questions.len(),
+        questions: tuned.tokens.len(),
     })
 }
 

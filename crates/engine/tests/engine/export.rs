@@ -213,7 +213,7 @@ fn a_used_folder_is_left_alone_and_only_a_model_is_overwritten() {
     std::fs::create_dir(&out).unwrap();
     std::fs::write(out.join("letter.txt"), "dear").unwrap();
     refused(&command(&model, &[], &out, &[]).output().unwrap(), Exit::Config, "is not empty");
-    refused(&command(&model, &[], &out, &["--overwrite"]).output().unwrap(), Exit::Config, "not an exported model");
+    refused(&command(&model, &[], &out, &["--overwrite"]).output().unwrap(), Exit::Config, "not an exported folder");
     assert_eq!((names(&out), names(temp.path())), (vec!["letter.txt".to_owned()], vec!["used".to_owned()]));
 
     let out = temp.path().join("model");

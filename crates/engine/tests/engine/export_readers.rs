@@ -3,6 +3,7 @@
 use crate::export::{adapter, base, copy_folder, export, json, load, logits, wide_adapter};
 use crate::golden::{self, Golden, assert_near};
 use crate::peft::reference_python;
+use lightbox_engine::export::Source;
 use lightbox_engine::export::verify::verify;
 use lightbox_engine::weights::{self, Weights};
 use std::collections::BTreeMap;
@@ -87,7 +88,10 @@ fn verification_reports_rounding_and_finds_a_wrong_file_and_a_wrong_adapter() {
         assert!(option == "bf16" || report["tokens_equal"] == true);
     }
 
-    let check = |adapters: &[PathBuf]| verify(&demo, adapters, &out, Kind::BFloat16, &mut |_| Ok(()));
+    let check = |adapters: &[PathBuf]| {
+        let adapters: Vec<Source> = adapters.iter().map(|dir| Source { dir: dir.clone(), weight: 1.0 }).collect();
+        verify(&demo, &adapters, &out, Kind::BFloat16, &mut |_| Ok(()))
+    };
     check(&adapters).unwrap();
     let error = format!("{:#}", check(&[]).unwrap_err());
     assert!(error.contains("do not hold the merged weights"), "{error}");

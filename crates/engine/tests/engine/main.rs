@@ -3,6 +3,7 @@
 
 mod answer;
 mod export;
+mod export_adapter;
 mod export_readers;
 mod forward;
 mod generate;
