@@ -106,7 +106,7 @@ fn question(id: u64, text: &str, images: &[&str], adapters: &[&Path]) -> Ask {
             system: None,
             messages: vec![Message { role: Role::User, content: text.into(), images }],
         },
-        options: AskOptions { do_sample: false, max_new_tokens: 24, ..AskOptions::default() },
+        options: AskOptions { do_sample: Some(false), max_new_tokens: Some(24), ..AskOptions::default() },
     }
 }
 
@@ -219,8 +219,15 @@ fn the_real_engine_answers_stops_and_ends_with_its_stdin() {
     worker.until(|r| matches!(r, Reply::Failed { id: Some(2), error, .. } if error.contains("no/such.png")));
     // So hot that it goes on for hundreds of tokens: in the middle of it stdin ends, and the worker with it.
     let mut long = question(3, "Hello", &[], &[]);
-    let options = AskOptions { do_sample: true, temperature: 1000.0, top_k: 0, top_p: 1.0, seed: 2, ..long.options };
-    long.options = AskOptions { max_new_tokens: 100_000, ..options };
+    let options = AskOptions {
+        do_sample: Some(true),
+        temperature: Some(1000.0),
+        top_k: Some(0),
+        top_p: Some(1.0),
+        seed: Some(2),
+        ..long.options
+    };
+    long.options = AskOptions { max_new_tokens: Some(100_000), ..options };
     worker.send(&Request::Ask(long));
     worker.until(|reply| matches!(reply, Reply::Text { id: 3, .. }));
     worker.stdin = None;

@@ -8,7 +8,8 @@
 use crate::model::{Ctx, KvCache, Pictures, Qwen2Vl, causal_mask};
 use anyhow::{Result, bail};
 pub use lightbox_core::chat::Finish;
-use lightbox_core::text::{Tokenizer, collate_left};
+use lightbox_core::generation::Generation;
+use lightbox_core::text::{StopStrings, StreamDecoder, Tokenizer, collate_left};
 use lightbox_core::vision::Grid;
 use std::ops::ControlFlow;
 use tch::{Kind, Tensor};
@@ -21,55 +22,80 @@ pub struct Prompt {
     pub pixel_values: Vec<f32>,
 }
 
-/// How tokens are chosen. The order of the steps is transformers': repetition penalty, temperature, top-k, top-p.
+/// How one answer is chosen, and what ends it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    pub max_new_tokens: usize,
-    /// Draw at random; else the most likely token.
-    pub do_sample: bool,
-    pub temperature: f64,
-    pub top_p: f64,
-    /// 0: no limit
-    pub top_k: usize,
-    pub repetition_penalty: f64,
-    pub seed: u64,
+    pub generation: Generation,
     /// Any of these ends an answer, and is its last id.
     pub eos: Vec<i64>,
     /// Ids from here on are never chosen: the embedding has more rows than the tokenizer has tokens.
     pub vocab_limit: Option<i64>,
 }
 
+/// A question of a batch. Each has its own options: what a row answers does not depend on the rows beside it.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    pub prompt: &'a Prompt,
+    pub options: &'a Options,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// New tokens; the end-of-sequence token is among them.
+    /// New tokens; the end-of-sequence token, or those of a stop text, are among them.
     pub ids: Vec<i64>,
+    /// Without special tokens; it ends before a stop text.
+    pub text: String,
     pub finish: Finish,
 }
 
-/// Answers `prompts` as one batch. `on_token(row, id)` hears every new token and can stop everything.
+/// One more token of a row.
+pub struct Said<'a> {
+    pub row: usize,
+    pub id: i64,
+    /// What may be shown now: whole characters, often none. All joined are the answer's text.
+    pub text: &'a str,
+}
+
+/// Answers `prompts` as one batch, all under the same options. `on_token(row, id)` hears every new token and can stop its row.
 ///
 /// # Errors
-/// Picture tokens that do not match the pictures; whatever libtorch throws (out of memory).
+/// As [`generate_rows`].
 pub fn generate(
     model: &Qwen2Vl,
     tokenizer: &Tokenizer,
     prompts: &[&Prompt],
-    o: &Options,
+    options: &Options,
     on_token: &mut dyn FnMut(usize, i64) -> ControlFlow<()>,
 ) -> Result<Vec<Answer>> {
-    if prompts.iter().any(|p| p.ids.is_empty()) {
+    let rows: Vec<Row> = prompts.iter().map(|prompt| Row { prompt, options }).collect();
+    generate_rows(model, tokenizer, &rows, &mut |said| on_token(said.row, said.id))
+}
+
+/// Answers `rows` as one batch. `hear` hears every new token and can stop the row it belongs to.
+///
+/// # Errors
+/// Picture tokens that do not match the pictures; whatever libtorch throws (out of memory).
+pub fn generate_rows(
+    model: &Qwen2Vl,
+    tokenizer: &Tokenizer,
+    rows: &[Row],
+    hear: &mut dyn FnMut(Said) -> ControlFlow<()>,
+) -> Result<Vec<Answer>> {
+    if rows.iter().any(|row| row.prompt.ids.is_empty()) {
         bail!("an empty prompt");
     }
     let _no_grad = tch::no_grad_guard();
     let device = model.device();
     let ctx = Ctx::default();
-    if o.do_sample {
-        tch::manual_seed(o.seed as i64);
+    let o = &rows[0].options;
+    if o.generation.do_sample {
+        tch::manual_seed(o.generation.seed as i64);
     }
 
     // ---- prefill
-    let rows: Vec<(&[i64], &[Grid])> = prompts.iter().map(|p| (&p.ids[..], &p.grids[..])).collect();
-    let batch = collate_left(&rows, tokenizer);
+    let prompts: Vec<&Prompt> = rows.iter().map(|row| row.prompt).collect();
+    let encoded: Vec<(&[i64], &[Grid])> = prompts.iter().map(|p| (&p.ids[..], &p.grids[..])).collect();
+    let batch = collate_left(&encoded, tokenizer);
     let (b, t) = (batch.rows as i64, batch.len as i64);
     let ids = Tensor::from_slice(&batch.input_ids).view([b, t]).to_device(device);
     let attention_mask = Tensor::from_slice(&batch.attention_mask).view([b, t]).to_device(device);
@@ -88,33 +114,23 @@ pub fn generate(
     let mut logits = model.logits(&hidden.narrow(1, t - 1, 1), &ctx).squeeze_dim(1); // [b, v]: the last position's only
 
     // ---- one token a step
-    let mut answers: Vec<Answer> = prompts.iter().map(|_| Answer { ids: vec![], finish: Finish::Length }).collect();
-    let mut open: Vec<bool> = vec![true; prompts.len()];
+    let mut speakers: Vec<Speaker> = rows.iter().map(|row| Speaker::new(row.options, tokenizer)).collect();
     let mut seen = ids; // [b, s]
     let mut real = attention_mask; // [b, s], 1 = real token
-    for step in 0..o.max_new_tokens {
+    for step in 0.. {
         let next = choose(&logits.to_kind(Kind::Float), &seen, o); // [b]
         let mut chosen = Vec::<i64>::try_from(&next)?; // a device sync: the caller sees every token
-        for (row, id) in chosen.iter_mut().enumerate() {
-            if !open[row] {
+        for (row, (id, speaker)) in chosen.iter_mut().zip(&mut speakers).enumerate() {
+            if !speaker.open {
                 *id = tokenizer.endoftext; // finished rows run along as padding
                 continue;
             }
-            answers[row].ids.push(*id);
-            if o.eos.contains(id) {
-                answers[row].finish = Finish::Stop;
-                open[row] = false;
-            }
-            if on_token(row, *id).is_break() {
-                for (answer, open) in answers.iter_mut().zip(&open) {
-                    if *open {
-                        answer.finish = Finish::Cancelled;
-                    }
-                }
-                return Ok(answers);
+            let text = speaker.take(*id);
+            if hear(Said { row, id: *id, text: &text }).is_break() {
+                speaker.stop();
             }
         }
-        if step + 1 == o.max_new_tokens || !open.contains(&true) {
+        if speakers.iter().all(|speaker| !speaker.open) {
             break;
         }
         let next = Tensor::from_slice(&chosen).view([b, 1]).to_device(device);
@@ -133,22 +149,77 @@ pub fn generate(
         );
         logits = model.logits(&hidden, &ctx).squeeze_dim(1);
     }
-    Ok(answers)
+    Ok(speakers.into_iter().map(|speaker| speaker.answer).collect())
+}
+
+/// A row that is being answered: its tokens become text, and it knows when it has ended.
+struct Speaker<'a> {
+    options: &'a Options,
+    answer: Answer,
+    open: bool,
+    /// Bytes to characters; `None` once the end has been said.
+    stream: Option<StreamDecoder<'a>>,
+    stops: StopStrings,
+}
+
+impl<'a> Speaker<'a> {
+    fn new(options: &'a Options, tokenizer: &'a Tokenizer) -> Self {
+        Self {
+            options,
+            answer: Answer { ids: Vec::new(), text: String::new(), finish: Finish::Length },
+            open: true,
+            stream: Some(tokenizer.stream()),
+            stops: StopStrings::new(&options.generation.stop),
+        }
+    }
+
+    /// The next token.
+    ///
+    /// Returns the text that can be shown now.
+    fn take(&mut self, id: i64) -> String {
+        self.answer.ids.push(id);
+        let piece = self.stream.as_mut().map_or_else(String::new, |stream| stream.push(id));
+        let (mut text, stopped) = self.stops.push(&piece);
+        if stopped || self.options.eos.contains(&id) {
+            (self.open, self.answer.finish) = (false, Finish::Stop);
+        } else if self.answer.ids.len() >= self.options.generation.max_new_tokens {
+            self.open = false;
+        }
+        if !self.open && !stopped {
+            // What was held back: half a character, or what might have become a stop text.
+            let half = self.stream.take().map_or_else(String::new, StreamDecoder::finish);
+            let (more, stopped) = self.stops.push(&half);
+            text += &more;
+            if !stopped {
+                text += &std::mem::take(&mut self.stops).finish();
+            }
+        }
+        self.answer.text += &text;
+        text
+    }
+
+    /// Nobody wants to hear more.
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.open, false) {
+            self.answer.finish = Finish::Cancelled;
+        }
+    }
 }
 
 /// The next token of every row.
 ///
 /// # Shape
 /// scores [b, v] fp32, seen [b, s] i64 → [b] i64
-fn choose(scores: &Tensor, seen: &Tensor, o: &Options) -> Tensor {
+fn choose(scores: &Tensor, seen: &Tensor, options: &Options) -> Tensor {
+    let o = &options.generation;
     let mut scores = scores.shallow_clone();
-    if let Some(limit) = o.vocab_limit.filter(|l| *l < scores.size()[1]) {
+    if let Some(limit) = options.vocab_limit.filter(|l| *l < scores.size()[1]) {
         scores = scores.narrow(1, 0, limit);
     }
     if o.repetition_penalty != 1.0 {
         scores = repetition_penalty(&scores, seen, o.repetition_penalty);
     }
-    if !o.do_sample || o.temperature == 0.0 {
+    if !o.do_sample {
         return scores.argmax(-1, false);
     }
     if o.temperature != 1.0 {
@@ -159,6 +230,9 @@ fn choose(scores: &Tensor, seen: &Tensor, o: &Options) -> Tensor {
     }
     if o.top_p < 1.0 {
         scores = top_p(&scores, o.top_p);
+    }
+    if o.min_p > 0.0 {
+        scores = min_p(&scores, o.min_p);
     }
     scores.softmax(-1, Kind::Float).multinomial(1, false).squeeze_dim(-1)
 }
@@ -187,6 +261,13 @@ fn top_p(scores: &Tensor, p: f64) -> Tensor {
     let last = drop.size()[1] - 1;
     let _ = drop.narrow(1, last, 1).fill_(0);
     scores.masked_fill(&drop.scatter(1, &order, &drop), f64::NEG_INFINITY)
+}
+
+/// Drops what is less likely than p times the most likely token, which stays.
+fn min_p(scores: &Tensor, p: f64) -> Tensor {
+    let probabilities = scores.softmax(-1, Kind::Float);
+    let best = probabilities.amax(-1, true);
+    scores.masked_fill(&probabilities.less_tensor(&(best * p)), f64::NEG_INFINITY)
 }
 
 #[cfg(test)]

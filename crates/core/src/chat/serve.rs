@@ -137,16 +137,7 @@ impl State {
                 0
             }
         };
-        self.send(&Reply::Done(Done {
-            id,
-            text: String::new(),
-            tokens: 0,
-            prompt_tokens,
-            finish: Finish::Cancelled,
-            seconds: 0.0,
-            first_token_seconds: None,
-            tokens_per_second: 0.0,
-        }));
+        self.send(&Reply::Done(Done::unsaid(id, prompt_tokens, Finish::Cancelled)));
     }
 }
 

@@ -190,23 +190,19 @@ impl Answers {
         if conversation.messages.is_empty() {
             return Err(anyhow::anyhow!("the conversation is empty: there is no question")).because(Exit::Data);
         }
-        let mut done = Done {
-            id: question.id,
-            text: String::new(),
-            tokens: 0,
-            prompt_tokens: 0,
-            finish: Finish::Cancelled,
-            seconds: 0.0,
-            first_token_seconds: None,
-            tokens_per_second: 0.0,
-        };
+        let mut done = Done::unsaid(question.id, 0, Finish::Cancelled);
         // Stopped while it was loading.
         if voice.go_on() == ControlFlow::Break(()) {
             return Ok(done);
         }
-        let generation = question.options.generation();
-        let q =
-            Question { conversation: &conversation, images: &images, budget: resolved.budget, generation: &generation };
+        let generation = question.options.settle(None, &held.ready.defaults).because(Exit::Config)?;
+        let q = Question {
+            conversation: &conversation,
+            images: &images,
+            budget: resolved.budget,
+            generation: &generation,
+            number_pictures: question.options.number_pictures,
+        };
         let answer = ask(&held.ready, &q, &mut |heard| match heard {
             Heard::Started { prompt_tokens, image_tokens } => voice.started(prompt_tokens, image_tokens),
             Heard::Text(piece) => voice.text(piece),

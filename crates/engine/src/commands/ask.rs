@@ -1,12 +1,12 @@
 //! One question to a loaded model, told token by token: what `chat` and `answer` have in common.
 
-use crate::generate::{Finish, generate};
+use crate::generate::{Finish, Row, generate_rows};
 use crate::setup::Ready;
 use anyhow::Result;
 use lightbox_core::chat::tokens_per_second;
 use lightbox_core::data::ImageRef;
-use lightbox_core::profile::Profile;
-use lightbox_core::text::Conversation;
+use lightbox_core::generation::Generation;
+use lightbox_core::text::{Conversation, number_pictures};
 use lightbox_core::vision::PixelBudget;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -16,8 +16,9 @@ pub struct Question<'a> {
     pub conversation: &'a Conversation,
     pub images: &'a [ImageRef],
     pub budget: PixelBudget,
-    /// Its generation keys count.
-    pub generation: &'a Profile,
+    pub generation: &'a Generation,
+    /// `Picture 1: ` before the first one, and so on.
+    pub number_pictures: bool,
 }
 
 /// What is told while the model answers.
@@ -50,8 +51,12 @@ impl Answer {
 /// A picture that cannot be read; a conversation that does not end with a question; what libtorch throws.
 pub fn ask(ready: &Ready, q: &Question, hear: &mut dyn FnMut(Heard) -> ControlFlow<()>) -> Result<Answer> {
     let started = Instant::now();
-    let Ready { model, tokenizer, processor } = ready;
-    let prompt = super::encode(tokenizer, processor, q.conversation, q.images, q.budget, None)?;
+    let Ready { model, tokenizer, processor, .. } = ready;
+    let mut conversation = q.conversation.clone();
+    if q.number_pictures {
+        number_pictures(&mut conversation);
+    }
+    let prompt = super::encode(tokenizer, processor, &conversation, q.images, q.budget, None)?;
     let prompt_tokens = prompt.ids.len();
     let image_tokens = prompt.ids.iter().filter(|id| **id == tokenizer.image_pad).count();
     let mut answer = Answer {
@@ -63,22 +68,14 @@ pub fn ask(ready: &Ready, q: &Question, hear: &mut dyn FnMut(Heard) -> ControlFl
         first_token_seconds: None,
     };
     if hear(Heard::Started { prompt_tokens, image_tokens }).is_continue() {
-        let options = super::options(q.generation, &model.config, tokenizer);
-        let mut stream = tokenizer.stream();
-        let answers = generate(model, tokenizer, &[&prompt], &options, &mut |_, id| {
+        let options = super::options(q.generation.clone(), &model.config, tokenizer);
+        let row = Row { prompt: &prompt, options: &options };
+        let told = generate_rows(model, tokenizer, &[row], &mut |said| {
             answer.first_token_seconds.get_or_insert_with(|| started.elapsed().as_secs_f64());
-            let piece = stream.push(id);
-            answer.text += &piece;
-            hear(Heard::Text(&piece))
+            hear(Heard::Text(said.text))
         })?;
-        if let Some(told) = answers.into_iter().next() {
-            (answer.ids, answer.finish) = (told.ids, told.finish);
-        }
-        let rest = stream.finish();
-        if !rest.is_empty() {
-            answer.text += &rest;
-            // The answer is over; whether anyone still listens changes nothing.
-            let _ = hear(Heard::Text(&rest));
+        for told in told {
+            (answer.ids, answer.text, answer.finish) = (told.ids, told.text, told.finish);
         }
     }
     answer.seconds = started.elapsed().as_secs_f64();

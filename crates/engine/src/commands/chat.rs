@@ -7,6 +7,7 @@ use anyhow::Result;
 use lightbox_core::args::{ChatArgs, ResolvedModel};
 use lightbox_core::data::ImageRef;
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::generation::Generation;
 use lightbox_core::safe_text::clean;
 use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
 use serde_json::json;
@@ -21,6 +22,7 @@ struct Chat<'a> {
     ready: &'a Ready,
     resolved: &'a ResolvedModel,
     args: &'a ChatArgs,
+    generation: Generation,
     conversation: Conversation,
     images: Vec<ImageRef>,
     /// Ctrl-C: stops the answer, not the program.
@@ -30,9 +32,12 @@ struct Chat<'a> {
 pub fn run(args: &ChatArgs) -> Result<Exit> {
     let resolved = args.model.resolve().because(Exit::Config)?;
     let ready = super::load(&resolved)?;
+    let generation =
+        args.generate.options().settle(resolved.profile.as_ref(), &ready.defaults).because(Exit::Config)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let conversation = Conversation { system: args.system.clone(), ..Conversation::default() };
-    let mut chat = Chat { ready: &ready, resolved: &resolved, args, conversation, images: vec![], interrupted };
+    let mut chat =
+        Chat { ready: &ready, resolved: &resolved, args, generation, conversation, images: vec![], interrupted };
     let mut waiting: Vec<PathBuf> = args.image.clone();
     if args.prompt.is_empty() {
         return chat.converse(waiting);
@@ -63,7 +68,8 @@ impl Chat<'_> {
             conversation: &self.conversation,
             images: &self.images,
             budget: self.resolved.budget,
-            generation: &self.args.generate.over(self.resolved.profile.as_ref()),
+            generation: &self.generation,
+            number_pictures: self.args.generate.number_pictures,
         };
         let mut out = std::io::stdout().lock();
         let answer = ask(self.ready, &question, &mut |heard| {

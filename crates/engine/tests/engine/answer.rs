@@ -6,6 +6,7 @@ use lightbox_core::chat::serve::serve;
 use lightbox_core::chat::{
     Ask, AskOptions, Conversation, Done, Finish, Loading, Message, ModelChoice, Reply, Request, Role,
 };
+use lightbox_core::generation::Generation;
 use lightbox_engine::commands::answer::Answers;
 use lightbox_engine::generate::generate;
 use lightbox_engine::model::Qwen2Vl;
@@ -108,7 +109,7 @@ fn choice(adapters: &[&Path]) -> ModelChoice {
 fn question(id: u64, adapters: &[&Path], text: &str, images: &[&str], max_new_tokens: usize) -> Ask {
     let images = images.iter().map(|image| root(image)).collect();
     let messages = vec![Message { role: Role::User, content: text.into(), images }];
-    let options = AskOptions { do_sample: false, max_new_tokens, ..AskOptions::default() };
+    let options = AskOptions { do_sample: Some(false), max_new_tokens: Some(max_new_tokens), ..AskOptions::default() };
     Ask { id, model: choice(adapters), conversation: Conversation { system: None, messages }, options }
 }
 
@@ -148,13 +149,7 @@ fn fresh_answer(adapters: &[&Path], text: &str, max_new_tokens: usize) -> String
     let ids = ready.tokenizer.encode(&prompt).unwrap();
     let prompt = lightbox_engine::generate::Prompt { ids, grids: vec![], pixel_values: vec![] };
     let options = lightbox_engine::generate::Options {
-        max_new_tokens,
-        do_sample: false,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        repetition_penalty: 1.0,
-        seed: 0,
+        generation: Generation::greedy(max_new_tokens),
         eos: vec![ready.tokenizer.im_end],
         vocab_limit: Some(ready.tokenizer.vocab_size() as i64),
     };
@@ -249,7 +244,8 @@ fn greedy_answers_are_those_of_chat() {
             conversation: &conversation,
             images: &pictures,
             budget: resolved.budget,
-            generation: &args.generate.over(None),
+            generation: &args.generate.options().settle(None, &ready.defaults).unwrap(),
+            number_pictures: false,
         };
         let mut image_tokens = None;
         let chat = lightbox_engine::commands::ask::ask(&ready, &question, &mut |heard| {
@@ -303,7 +299,14 @@ fn stop_ends_an_answer_that_speaks_and_one_that_waits() {
     let mut worker = Worker::start();
     // So hot that every token is as likely as the next: with this seed it goes on for some hundred tokens.
     let mut long = question(1, &[], "Hello", &[], 100_000);
-    let hot = AskOptions { do_sample: true, temperature: 1000.0, top_k: 0, top_p: 1.0, seed: 2, ..long.options };
+    let hot = AskOptions {
+        do_sample: Some(true),
+        temperature: Some(1000.0),
+        top_k: Some(0),
+        top_p: Some(1.0),
+        seed: Some(2),
+        ..long.options
+    };
     long.options = hot;
     worker.send(&Request::Ask(long));
     worker.send(&Request::Ask(question(2, &[], "Hello", &[], 8)));

@@ -1,8 +1,9 @@
 //! Greedy answers against transformers' `generate`, one by one and as a left-padded batch.
 
 use crate::golden::{self, Golden, MODELS};
+use lightbox_core::generation::Generation;
 use lightbox_core::text::Tokenizer;
-use lightbox_engine::generate::{Finish, Options, Prompt, generate};
+use lightbox_engine::generate::{Finish, Options, Prompt, Row, generate, generate_rows};
 use lightbox_engine::model::{Ctx, Qwen2Vl};
 use std::ops::ControlFlow;
 use tch::Kind;
@@ -18,17 +19,8 @@ fn prompt(model: &str, case: &str) -> Prompt {
 }
 
 fn greedy(max_new_tokens: usize, repetition_penalty: f64, eos: &[i64]) -> Options {
-    Options {
-        max_new_tokens,
-        do_sample: false,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        repetition_penalty,
-        seed: 0,
-        eos: eos.to_vec(),
-        vocab_limit: None,
-    }
+    let generation = Generation { repetition_penalty, ..Generation::greedy(max_new_tokens) };
+    Options { generation, eos: eos.to_vec(), vocab_limit: None }
 }
 
 fn ids(v: &serde_json::Value) -> Vec<i64> {
@@ -118,7 +110,9 @@ fn sampling_repeats_with_its_seed_and_a_caller_can_stop_it() {
     let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
     let model = golden::load("tiny-tied", Kind::Float);
     let sample = |seed| {
-        let o = Options { do_sample: true, temperature: 0.95, top_p: 0.7, top_k: 50, seed, ..greedy(24, 1.0, &[]) };
+        let mut o = greedy(24, 1.0, &[]);
+        o.generation =
+            Generation { do_sample: true, temperature: 0.95, top_p: 0.7, top_k: 50, seed, ..Generation::greedy(24) };
         generate(&model, &tokenizer, &[&prompt("tiny-tied", "img_28")], &o, &mut |_, _| ControlFlow::Continue(()))
             .unwrap()
             .remove(0)
@@ -143,10 +137,41 @@ fn ids_beyond_the_tokenizer_are_never_chosen() {
     let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
     let model = golden::load("tiny-tied", Kind::Float);
     let limit = 100;
-    let o = Options { vocab_limit: Some(limit), repetition_penalty: 1.1, ..greedy(16, 1.0, &[]) };
+    let o = Options { vocab_limit: Some(limit), ..greedy(16, 1.1, &[]) };
     let answer =
         generate(&model, &tokenizer, &[&prompt("tiny-tied", "text_en")], &o, &mut |_, _| ControlFlow::Continue(()))
             .unwrap()
             .remove(0);
     assert!(answer.ids.iter().all(|id| *id < limit), "{:?}", answer.ids);
+}
+
+#[test]
+fn a_stop_text_ends_its_row_before_it_and_no_piece_shows_any_of_it() {
+    let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
+    let model = golden::load("tiny-tied", Kind::Float);
+    let prompt = prompt("tiny-tied", "text_en");
+    let free = greedy(24, 1.0, &[]);
+    let ask = |rows: &[Row]| {
+        let mut pieces = vec![String::new(); rows.len()];
+        let answers = generate_rows(&model, &tokenizer, rows, &mut |said| {
+            pieces[said.row] += said.text;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert!(answers.iter().zip(&pieces).all(|(answer, piece)| answer.text == *piece));
+        answers
+    };
+    let whole = ask(&[Row { prompt: &prompt, options: &free }]).remove(0);
+    assert_eq!(whole.text, tokenizer.decode(&whole.ids, true).unwrap());
+    // Text of the middle, over several tokens, and something that begins like it but never comes.
+    let at = whole.text.char_indices().nth(whole.text.chars().count() / 2).unwrap().0;
+    let stop: String = whole.text[at..].chars().take(6).collect();
+    let mut stopping = free.clone();
+    stopping.generation.stop = vec![format!("{stop}\u{1}"), stop.clone()];
+    let answers = ask(&[Row { prompt: &prompt, options: &free }, Row { prompt: &prompt, options: &stopping }]);
+    assert_eq!(answers[0], whole, "the row beside it goes on");
+    assert_eq!(answers[1].finish, Finish::Stop);
+    assert_eq!(answers[1].text, whole.text[..whole.text.find(&stop).unwrap()]);
+    assert_eq!(answers[1].ids, whole.ids[..answers[1].ids.len()]);
+    assert!(answers[1].ids.len() < whole.ids.len());
 }
