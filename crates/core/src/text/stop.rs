@@ -18,7 +18,9 @@ impl StopStrings {
     /// What may be shown now, and whether the answer ends here.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held += piece;
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        // The one that is complete first, however the pieces break; of two, the longer.
+        let found = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop.len())));
+        if let Some((at, _)) = found.min_by_key(|(at, len)| (at + len, *at)) {
             self.held.truncate(at);
             return (std::mem::take(&mut self.held), true);
         }
@@ -58,7 +60,7 @@ mod tests {
         assert_eq!(through(&["END"], &["abE", "N", "Dxx"]), ("ab".into(), true));
         assert_eq!(through(&["END"], &["abE", "N", "x"]), ("abENx".into(), false));
         assert_eq!(through(&["END"], &["abEN"]), ("abEN".into(), false), "held back to the end, then shown");
-        assert_eq!(through(&["b", "abc"], &["xabc"]), ("xa".into(), true), "the one that comes first");
+        assert_eq!(through(&["b", "abc"], &["xabc"]), ("xa".into(), true), "the one that is complete first");
         assert_eq!(through(&["aab"], &["aaa", "b"]), ("a".into(), true), "a beginning within a beginning");
         assert_eq!(through(&["。"], &["线", "。好"]), ("线".into(), true));
         assert_eq!(through(&[], &["a", "b"]), ("ab".into(), false));
@@ -68,7 +70,8 @@ mod tests {
         #[test]
         fn pieces_and_the_whole_give_the_same(pieces in proptest::collection::vec("[ab线]{0,3}", 0..8), stops in proptest::collection::vec("[ab线]{1,3}", 0..3)) {
             let whole: String = pieces.concat();
-            let at = stops.iter().filter_map(|stop| whole.find(stop.as_str())).min();
+            let found = stops.iter().filter_map(|stop| Some((whole.find(stop.as_str())?, stop.len())));
+            let at = found.min_by_key(|(at, len)| (at + len, *at)).map(|(at, _)| at);
             let expected = (whole[..at.unwrap_or(whole.len())].to_owned(), at.is_some());
             let refs = |v: &[String]| -> Vec<String> { v.to_vec() };
             let (stops, pieces) = (refs(&stops), refs(&pieces));
