@@ -140,7 +140,7 @@ fn the_fake_engine_says_who_was_asked_what_word_by_word() {
     assert!(matches!(worker.next(), Reply::Loading { what: Loading::Adapter, .. }), "the base stays");
     assert_eq!(worker.done().text, "demo-model with 0 pictures answers: And you?");
     let mut short = question(3, "a b c d e f g", &[], &[]);
-    short.options.max_new_tokens = 3;
+    short.options.max_new_tokens = Some(3);
     worker.send(&Request::Ask(short));
     assert_eq!(worker.done().finish, Finish::Length);
     worker.send(&Request::Quit);

@@ -7,6 +7,7 @@
 
 use super::ask::{Heard, Question, ask};
 use super::kind;
+use crate::generate::Memory;
 use crate::guard::guarded_bare;
 use crate::lora;
 use crate::setup::{self, Ready};
@@ -27,6 +28,9 @@ pub fn run() -> Result<Exit> {
     })
 }
 
+/// Conversations kept in memory: as many as the Chat screen has sides. A token takes 29 KB in a 2B model in bf16.
+const MEMORIES: usize = 2;
+
 /// The engine as a [`Respondent`].
 #[derive(Default)]
 pub struct Answers {
@@ -39,11 +43,13 @@ struct Held {
     /// What is on it; more than one: all but the last are part of the weights.
     adapters: Vec<Folder>,
     ready: Ready,
+    /// What was read last, for base and adapters apart; the newest comes last.
+    memories: Vec<(Vec<Folder>, Memory)>,
 }
 
 /// A folder and when its files were written: a run writes its adapter anew under the same name, and the old one must not
 /// answer then.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 struct Folder {
     path: PathBuf,
     written: Vec<Option<(SystemTime, u64)>>,
@@ -73,6 +79,18 @@ impl Held {
             && self.adapters.len() < 2
     }
 
+    /// What was read under the adapters that are on now. If the answer fails it is lost, and with it the memory it takes.
+    fn recall(&mut self) -> Memory {
+        let at = self.memories.iter().position(|(adapters, _)| *adapters == self.adapters);
+        at.map_or_else(Memory::default, |at| self.memories.remove(at).1)
+    }
+
+    fn remember(&mut self, memory: Memory) {
+        self.memories.push((self.adapters.clone(), memory));
+        let old = self.memories.len().saturating_sub(MEMORIES);
+        self.memories.drain(..old);
+    }
+
     fn describe(&self, model: &ModelChoice, seconds: f64) -> Reply {
         let bytes = |t: &Tensor| (t.numel() * t.kind().elt_size_in_bytes()) as u64;
         let held = &self.ready.model;
@@ -98,7 +116,12 @@ impl Answers {
     /// Makes the wanted model the held one.
     ///
     /// Returns it, and [`Reply::Loaded`] if there was something to do.
-    fn hold(&mut self, model: &ModelChoice, resolved: &ResolvedModel, voice: &Voice) -> Result<(&Held, Option<Reply>)> {
+    fn hold(
+        &mut self,
+        model: &ModelChoice,
+        resolved: &ResolvedModel,
+        voice: &Voice,
+    ) -> Result<(&mut Held, Option<Reply>)> {
         let started = Instant::now();
         // Config, not Device: that code is kept for a GPU that is lost.
         let device = setup::device(resolved.device).because(Exit::Config)?;
@@ -126,7 +149,7 @@ impl Answers {
                 // Before the new one comes: there may be room for one only.
                 drop(other);
                 free_cache();
-                Held { base, adapters, ready: super::load(resolved)? }
+                Held { base, adapters, ready: super::load(resolved)?, memories: Vec::new() }
             }
         };
         let held = self.held.insert(held);
@@ -158,6 +181,9 @@ impl Respondent for Answers {
     fn answer(&mut self, question: &Ask, voice: &Voice) -> Result<Done> {
         let outcome = guarded_bare(|| self.answer_unguarded(question, voice));
         if outcome.as_ref().is_err_and(|error| exit::code(error) == Exit::OutOfMemory) {
+            if let Some(held) = &mut self.held {
+                held.memories.clear();
+            }
             free_cache();
         }
         outcome
@@ -203,15 +229,18 @@ impl Answers {
             generation: &generation,
             number_pictures: question.options.number_pictures,
         };
-        let answer = ask(&held.ready, &q, &mut |heard| match heard {
+        let mut memory = held.recall();
+        let answer = ask(&held.ready, &q, &mut memory, &mut |heard| match heard {
             Heard::Started { prompt_tokens, image_tokens } => voice.started(prompt_tokens, image_tokens),
             Heard::Text(piece) => voice.text(piece),
         })?;
+        held.remember(memory);
         done.tokens_per_second = answer.tokens_per_second();
         Ok(Done {
             tokens: answer.ids.len(),
             text: answer.text,
             prompt_tokens: answer.prompt_tokens,
+            cached_tokens: answer.cached_tokens,
             finish: answer.finish,
             seconds: answer.seconds,
             first_token_seconds: answer.first_token_seconds,

@@ -1,6 +1,6 @@
 //! One question to a loaded model, told token by token: what `chat` and `answer` have in common.
 
-use crate::generate::{Finish, Row, generate_rows};
+use crate::generate::{Finish, Memory, Row, generate_rows};
 use crate::setup::Ready;
 use anyhow::Result;
 use lightbox_core::chat::tokens_per_second;
@@ -34,6 +34,8 @@ pub struct Answer {
     /// The end-of-sequence token is among them.
     pub ids: Vec<i64>,
     pub prompt_tokens: usize,
+    /// Those of the prompt that the question before left in memory.
+    pub cached_tokens: usize,
     pub finish: Finish,
     /// From reading the pictures to the last token.
     pub seconds: f64,
@@ -49,7 +51,12 @@ impl Answer {
 
 /// # Errors
 /// A picture that cannot be read; a conversation that does not end with a question; what libtorch throws.
-pub fn ask(ready: &Ready, q: &Question, hear: &mut dyn FnMut(Heard) -> ControlFlow<()>) -> Result<Answer> {
+pub fn ask(
+    ready: &Ready,
+    q: &Question,
+    memory: &mut Memory,
+    hear: &mut dyn FnMut(Heard) -> ControlFlow<()>,
+) -> Result<Answer> {
     let started = Instant::now();
     let Ready { model, tokenizer, processor, .. } = ready;
     let mut conversation = q.conversation.clone();
@@ -63,6 +70,7 @@ pub fn ask(ready: &Ready, q: &Question, hear: &mut dyn FnMut(Heard) -> ControlFl
         text: String::new(),
         ids: Vec::new(),
         prompt_tokens,
+        cached_tokens: 0,
         finish: Finish::Cancelled,
         seconds: 0.0,
         first_token_seconds: None,
@@ -70,12 +78,13 @@ pub fn ask(ready: &Ready, q: &Question, hear: &mut dyn FnMut(Heard) -> ControlFl
     if hear(Heard::Started { prompt_tokens, image_tokens }).is_continue() {
         let options = super::options(q.generation.clone(), &model.config, tokenizer);
         let row = Row { prompt: &prompt, options: &options };
-        let told = generate_rows(model, tokenizer, &[row], &mut |said| {
+        let told = generate_rows(model, tokenizer, &[row], Some(memory), &mut |said| {
             answer.first_token_seconds.get_or_insert_with(|| started.elapsed().as_secs_f64());
             hear(Heard::Text(said.text))
         })?;
         for told in told {
             (answer.ids, answer.text, answer.finish) = (told.ids, told.text, told.finish);
+            answer.cached_tokens = told.cached;
         }
     }
     answer.seconds = started.elapsed().as_secs_f64();

@@ -1,7 +1,7 @@
 //! `lightbox chat`: ask base or tuned model about pictures, once or in a conversation.
 
 use super::ask::{Heard, Question, ask};
-use crate::generate::Finish;
+use crate::generate::{Finish, Memory};
 use crate::setup::Ready;
 use anyhow::Result;
 use lightbox_core::args::{ChatArgs, ResolvedModel};
@@ -24,6 +24,8 @@ struct Chat<'a> {
     args: &'a ChatArgs,
     generation: Generation,
     conversation: Conversation,
+    /// What the model has read of it.
+    memory: Memory,
     images: Vec<ImageRef>,
     /// Ctrl-C: stops the answer, not the program.
     interrupted: Arc<AtomicBool>,
@@ -36,8 +38,16 @@ pub fn run(args: &ChatArgs) -> Result<Exit> {
         args.generate.options().settle(resolved.profile.as_ref(), &ready.defaults).because(Exit::Config)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let conversation = Conversation { system: args.system.clone(), ..Conversation::default() };
-    let mut chat =
-        Chat { ready: &ready, resolved: &resolved, args, generation, conversation, images: vec![], interrupted };
+    let mut chat = Chat {
+        ready: &ready,
+        resolved: &resolved,
+        args,
+        generation,
+        conversation,
+        memory: Memory::default(),
+        images: vec![],
+        interrupted,
+    };
     let mut waiting: Vec<PathBuf> = args.image.clone();
     if args.prompt.is_empty() {
         return chat.converse(waiting);
@@ -72,7 +82,7 @@ impl Chat<'_> {
             number_pictures: self.args.generate.number_pictures,
         };
         let mut out = std::io::stdout().lock();
-        let answer = ask(self.ready, &question, &mut |heard| {
+        let answer = ask(self.ready, &question, &mut self.memory, &mut |heard| {
             if let Heard::Text(piece) = heard
                 && !self.args.json
             {
@@ -96,7 +106,7 @@ impl Chat<'_> {
             writeln!(
                 out,
                 "{}",
-                json!({"text": answer.text, "token_ids": answer.ids, "prompt_tokens": answer.prompt_tokens, "finish_reason": answer.finish, "timing": timing})
+                json!({"text": answer.text, "token_ids": answer.ids, "prompt_tokens": answer.prompt_tokens, "cached_tokens": answer.cached_tokens, "finish_reason": answer.finish, "timing": timing})
             )?;
         } else {
             let note = match answer.finish {

@@ -8,7 +8,7 @@ use lightbox_core::chat::{
 };
 use lightbox_core::generation::Generation;
 use lightbox_engine::commands::answer::Answers;
-use lightbox_engine::generate::generate;
+use lightbox_engine::generate::{Memory, generate};
 use lightbox_engine::model::Qwen2Vl;
 use lightbox_engine::{lora, setup, weights};
 use std::collections::BTreeMap;
@@ -248,7 +248,7 @@ fn greedy_answers_are_those_of_chat() {
             number_pictures: false,
         };
         let mut image_tokens = None;
-        let chat = lightbox_engine::commands::ask::ask(&ready, &question, &mut |heard| {
+        let chat = lightbox_engine::commands::ask::ask(&ready, &question, &mut Memory::default(), &mut |heard| {
             if let lightbox_engine::commands::ask::Heard::Started { image_tokens: n, .. } = heard {
                 image_tokens = Some(n);
             }

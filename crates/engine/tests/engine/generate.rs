@@ -2,11 +2,11 @@
 
 use crate::golden::{self, Golden, MODELS};
 use lightbox_core::generation::Generation;
-use lightbox_core::text::Tokenizer;
-use lightbox_engine::generate::{Finish, Options, Prompt, Row, generate, generate_rows};
-use lightbox_engine::model::{Ctx, Qwen2Vl};
+use lightbox_core::text::{Tokenizer, collate_left};
+use lightbox_engine::generate::{Finish, Memory, Options, Prompt, Row, generate, generate_rows};
+use lightbox_engine::model::{Ctx, Pictures, Qwen2Vl, Tokens};
 use std::ops::ControlFlow;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 fn prompt(model: &str, case: &str) -> Prompt {
     let g = Golden::open(&format!("{model}/{case}.safetensors"));
@@ -153,7 +153,7 @@ fn a_stop_text_ends_its_row_before_it_and_no_piece_shows_any_of_it() {
     let free = greedy(24, 1.0, &[]);
     let ask = |rows: &[Row]| {
         let mut pieces = vec![String::new(); rows.len()];
-        let answers = generate_rows(&model, &tokenizer, rows, &mut |said| {
+        let answers = generate_rows(&model, &tokenizer, rows, None, &mut |said| {
             pieces[said.row] += said.text;
             ControlFlow::Continue(())
         })
@@ -174,4 +174,109 @@ fn a_stop_text_ends_its_row_before_it_and_no_piece_shows_any_of_it() {
     assert_eq!(answers[1].text, whole.text[..whole.text.find(&stop).unwrap()]);
     assert_eq!(answers[1].ids, whole.ids[..answers[1].ids.len()]);
     assert!(answers[1].ids.len() < whole.ids.len());
+}
+
+/// The logits of a whole forward pass over prompt and answer, at the places where each token of the answer was chosen.
+fn without_a_cache(model: &Qwen2Vl, tokenizer: &Tokenizer, prompt: &Prompt, said: &[i64]) -> Tensor {
+    let ids = [&prompt.ids[..], &said[..said.len() - 1]].concat();
+    let (from, n) = (prompt.ids.len() as i64 - 1, said.len() as i64);
+    let batch = collate_left(&[(&ids, &prompt.grids)], tokenizer);
+    let tokens = Tokens {
+        input_ids: Tensor::from_slice(&batch.input_ids).view([1, -1]),
+        position_ids: Tensor::from_slice(&batch.position_ids).view([3, 1, -1]),
+        attention_mask: None,
+    };
+    let pictures = (!prompt.grids.is_empty()).then(|| Pictures {
+        pixel_values: Tensor::from_slice(&prompt.pixel_values).view([-1, 1176]),
+        grids: prompt.grids.clone(),
+    });
+    model.forward(&tokens, pictures.as_ref(), &Ctx::default()).unwrap().get(0).narrow(0, from, n)
+}
+
+/// Greedy tokens are those that a forward pass without a cache chooses, wherever its two best are apart.
+fn assert_chosen_without_a_cache(what: &str, model: &Qwen2Vl, tokenizer: &Tokenizer, prompt: &Prompt, said: &[i64]) {
+    let _no_grad = tch::no_grad_guard();
+    let (best, ids) = without_a_cache(model, tokenizer, prompt, said).topk(2, -1, true, true);
+    let mut decided = 0;
+    for (i, id) in said.iter().enumerate() {
+        let at = |x: &Tensor, k| x.get(i as i64).double_value(&[k]);
+        if at(&best, 0) - at(&best, 1) > 2e-4 {
+            assert_eq!(at(&ids, 0) as i64, *id, "{what}: token {i}");
+            decided += 1;
+        }
+    }
+    assert!(2 * decided > said.len(), "{what}: too little is decided to say anything");
+}
+
+#[test]
+fn the_cache_changes_nothing_in_any_golden_case_alone_or_in_a_batch_that_shrinks() {
+    let cases = ["text_en", "text_zh", "img_28", "multiturn"];
+    for model_name in MODELS {
+        let tokenizer = Tokenizer::from_dir(&golden::path(&format!("models/{model_name}"))).unwrap();
+        let model = golden::load(model_name, Kind::Float);
+        let prompts = cases.map(|case| prompt(model_name, case));
+        // More tokens than the room that is taken first, so that it grows.
+        let alone = greedy(160, 1.0, &[]);
+        for (case, prompt) in cases.iter().zip(&prompts) {
+            let row = [Row { prompt, options: &alone }];
+            let answer =
+                generate_rows(&model, &tokenizer, &row, None, &mut |_| ControlFlow::Continue(())).unwrap().remove(0);
+            assert_eq!(answer.ids.len(), 160);
+            assert_chosen_without_a_cache(&format!("{model_name} {case}"), &model, &tokenizer, prompt, &answer.ids);
+        }
+        // Rows end after 4, 8, 60 and 70 tokens: the batch becomes smaller twice, and the rotary tables are made anew.
+        let lengths = [60, 4, 70, 8].map(|n| greedy(n, 1.0, &[]));
+        let rows: Vec<Row> = prompts.iter().zip(&lengths).map(|(prompt, options)| Row { prompt, options }).collect();
+        let answers = generate_rows(&model, &tokenizer, &rows, None, &mut |_| ControlFlow::Continue(())).unwrap();
+        for ((case, row), answer) in cases.iter().zip(&rows).zip(&answers) {
+            let what = format!("{model_name} {case} in a batch");
+            assert_eq!(answer.ids.len(), row.options.generation.max_new_tokens, "{what}");
+            assert_chosen_without_a_cache(&what, &model, &tokenizer, row.prompt, &answer.ids);
+        }
+    }
+}
+
+#[test]
+fn a_second_turn_reads_only_what_is_new_and_says_what_a_fresh_one_says() {
+    let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
+    let model = golden::load("tiny-tied", Kind::Float);
+    let ask = |memory: Option<&mut Memory>, prompt: &Prompt| {
+        let o = greedy(12, 1.0, &[]);
+        let row = [Row { prompt, options: &o }];
+        generate_rows(&model, &tokenizer, &row, memory, &mut |_| ControlFlow::Continue(())).unwrap().remove(0)
+    };
+    let follow = |first: &Prompt, said: &[i64], more: &str| Prompt {
+        ids: [&first.ids[..], said, &tokenizer.encode(more).unwrap()].concat(),
+        grids: first.grids.clone(),
+        pixel_values: first.pixel_values.clone(),
+    };
+    let next = "<|im_end|>\n<|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n";
+    for case in ["text_en", "img_28", "multiturn"] {
+        let mut memory = Memory::default();
+        let first = prompt("tiny-tied", case);
+        let one = ask(Some(&mut memory), &first);
+        assert_eq!((one.cached, &one.ids), (0, &ask(None, &first).ids));
+        // All that was said but its last token has been through the model.
+        let second = follow(&first, &one.ids, next);
+        let two = ask(Some(&mut memory), &second);
+        assert_eq!(two.cached, first.ids.len() + one.ids.len() - 1, "{case}");
+        assert_eq!(two.ids, ask(None, &second).ids, "{case}");
+        assert_chosen_without_a_cache(case, &model, &tokenizer, &second, &two.ids);
+        // The same once more: all but the last token is known. Then a third turn goes back to before the second answer.
+        let again = ask(Some(&mut memory), &second);
+        assert_eq!((again.cached, &again.ids), (second.ids.len() - 1, &two.ids));
+        let other =
+            follow(&first, &one.ids, "<|im_end|>\n<|im_start|>user\nOr else?<|im_end|>\n<|im_start|>assistant\n");
+        let three = ask(Some(&mut memory), &other);
+        let shared = second.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
+        assert_eq!((three.cached, &three.ids), (shared, &ask(None, &other).ids), "{case}");
+    }
+    // The same words about another picture: nothing from the picture on is known.
+    let mut memory = Memory::default();
+    let mut seen = prompt("tiny-tied", "img_28");
+    ask(Some(&mut memory), &seen);
+    seen.pixel_values[7] += 0.5;
+    let picture = seen.ids.iter().position(|id| *id == tokenizer.image_pad).unwrap();
+    let answer = ask(Some(&mut memory), &seen);
+    assert_eq!((answer.cached, &answer.ids), (picture, &ask(None, &seen).ids));
 }
