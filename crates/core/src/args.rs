@@ -210,7 +210,8 @@ pub struct ChatArgs {
     #[command(flatten)]
     pub generate: GenerateArgs,
     /// Picture for the first question; may be given several times. Each takes the place of an `<image>` in the prompt,
-    /// or stands before it
+    /// or stands before it. `-` reads it from standard input, `hf://datasets/ORG/NAME/path` or `hf://ORG/NAME/path` takes
+    /// it from the Hub's cache on this machine
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
     /// Ask this and end; given several times: one turn after the other. Without it: a conversation, answers streamed

@@ -5,7 +5,8 @@
 //! screen ── stdin ──►  ask · stop · load · unload · quit            [`Request`], tagged "do"
 //! screen ◄─ stdout ──  ready · loading · loaded · started · text · done · failed · unloaded      [`Reply`], tagged "event"
 //! ```
-//! Every `ask` ends in exactly one `done` or `failed` with its id. Questions wait in line and are answered in order; `stop`
+//! Every `ask` ends in exactly one `done` or `failed` with its id. Questions wait in line and are answered in order, those
+//! to one model together; `stop`
 //! works on one that waits, loads or speaks. When stdin ends the worker ends: it keeps nothing that could be lost.
 //!
 //! Texts are as the model wrote them; whoever shows them cleans them ([`crate::safe_text`]). Not here: how questions are
