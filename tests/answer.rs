@@ -106,7 +106,7 @@ fn question(id: u64, text: &str, images: &[&str], adapters: &[&Path]) -> Ask {
             system: None,
             messages: vec![Message { role: Role::User, content: text.into(), images }],
         },
-        options: AskOptions { do_sample: false, max_new_tokens: 24, ..AskOptions::default() },
+        options: AskOptions { do_sample: Some(false), max_new_tokens: Some(24), ..AskOptions::default() },
     }
 }
 
@@ -140,7 +140,7 @@ fn the_fake_engine_says_who_was_asked_what_word_by_word() {
     assert!(matches!(worker.next(), Reply::Loading { what: Loading::Adapter, .. }), "the base stays");
     assert_eq!(worker.done().text, "demo-model with 0 pictures answers: And you?");
     let mut short = question(3, "a b c d e f g", &[], &[]);
-    short.options.max_new_tokens = 3;
+    short.options.max_new_tokens = Some(3);
     worker.send(&Request::Ask(short));
     assert_eq!(worker.done().finish, Finish::Length);
     worker.send(&Request::Quit);
@@ -219,8 +219,15 @@ fn the_real_engine_answers_stops_and_ends_with_its_stdin() {
     worker.until(|r| matches!(r, Reply::Failed { id: Some(2), error, .. } if error.contains("no/such.png")));
     // So hot that it goes on for hundreds of tokens: in the middle of it stdin ends, and the worker with it.
     let mut long = question(3, "Hello", &[], &[]);
-    let options = AskOptions { do_sample: true, temperature: 1000.0, top_k: 0, top_p: 1.0, seed: 2, ..long.options };
-    long.options = AskOptions { max_new_tokens: 100_000, ..options };
+    let options = AskOptions {
+        do_sample: Some(true),
+        temperature: Some(1000.0),
+        top_k: Some(0),
+        top_p: Some(1.0),
+        seed: Some(2),
+        ..long.options
+    };
+    long.options = AskOptions { max_new_tokens: Some(100_000), ..options };
     worker.send(&Request::Ask(long));
     worker.until(|reply| matches!(reply, Reply::Text { id: 3, .. }));
     worker.stdin = None;

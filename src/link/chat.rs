@@ -7,6 +7,7 @@ use crate::app::chat::{Candidate, Effect, Msg, label};
 use crate::text::{Lang, chat as text};
 use lightbox_core::args::base_model_of;
 use lightbox_core::chat::{ModelChoice, Request};
+use lightbox_core::generation::ModelDefaults;
 use lightbox_core::profile::Profile;
 use lightbox_core::runs::{RunDir, checkpoints, lock, registry};
 use lightbox_core::safe_text::clean_line;
@@ -40,6 +41,10 @@ impl Link {
             Effect::FindModels { side, known } => {
                 self.back.spawn(move || Action::Chat(Msg::Models { side, found: find_models(&known, lang) }));
             }
+            Effect::ReadDefaults(model) => self.back.spawn(move || match ModelDefaults::of(&model) {
+                Ok(defaults) => Action::Chat(Msg::Options(defaults)),
+                Err(e) => Action::Chat(Msg::Saved(Err(clean_line(&format!("{e:#}"), 500)))),
+            }),
             Effect::CheckPictures(paths) => self.back.spawn(move || check_pictures(paths, lang)),
             Effect::Save { path, text } => self.back.spawn(move || Action::Chat(Msg::Saved(save(&path, &text, lang)))),
             Effect::AddToDataSet { dir, name, row } => {

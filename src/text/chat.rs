@@ -46,8 +46,12 @@ texts! {
     O_TEMPERATURE = "below 1 sharper, above 1 flatter", "小于 1 更确定，大于 1 更发散";
     O_TOP_P = "draw among the most likely tokens that together have this probability (0 to 1)", "在累计概率达到该值的最可能词元中采样（0 到 1）";
     O_TOP_K = "draw among so many most likely tokens; 0: all", "在最可能的若干词元中采样；0 表示全部";
+    O_MIN_P = "draw among tokens at least so likely as this share of the most likely one; 0: all", "在概率不低于最可能词元的该比例的词元中采样；0 表示全部";
     O_PENALTY = "above 1: what was said becomes less likely", "大于 1 时，已出现的内容更不易重复";
     O_SEED = "seed of the drawing", "采样的随机种子";
+    O_STOP = "texts that end the answer, as a JSON list", "遇到即结束回答的文本（JSON 列表）";
+    O_NUMBER = "write “Picture 1: ” and so on before the pictures", "在图片前写上 “Picture 1: ” 等编号";
+    DEFAULT = "default", "默认";
     O_MAX_PIXELS = "larger pictures are made smaller (e.g. 768*768); auto: as the adapter was trained", "更大的图片会被缩小（如 768*768）；auto：与适配器训练时相同";
     O_MIN_PIXELS = "smaller pictures are made larger; auto: as the adapter was trained", "更小的图片会被放大；auto：与适配器训练时相同";
     SYSTEM_TITLE = "System prompt", "系统提示词";

@@ -1,6 +1,7 @@
 //! Command-line options that both programs know: `lightbox` checks them (and prints their help without libtorch),
 //! `lightbox-engine` acts on them. The options that name a model mean the same in every command.
 
+use crate::generation::AskOptions;
 use crate::profile::{Device, InferDtype, Profile};
 use crate::vision::PixelBudget;
 use anyhow::{Result, bail};
@@ -145,8 +146,8 @@ fn hub_hint(dir: &Path) -> &'static str {
     }
 }
 
-/// How answers are chosen. Where no option is given the profile's keys decide, and without a profile LLaMA-Factory's
-/// defaults (sampling, temperature 0.95, top_p 0.7, top_k 50).
+/// How answers are chosen. Where no option is given the keys that the profile sets decide, else the model's own
+/// generation_config.json, else LLaMA-Factory's defaults (sampling, temperature 0.95, top_p 0.7, top_k 50).
 #[derive(Debug, Clone, Args)]
 pub struct GenerateArgs {
     /// Always the most likely token
@@ -164,26 +165,40 @@ pub struct GenerateArgs {
     /// Draw among so many most likely tokens; 0: no limit
     #[arg(long, value_name = "N")]
     pub top_k: Option<usize>,
+    /// Draw among tokens at least so likely as this share of the most likely one; 0: no limit
+    #[arg(long, value_name = "X")]
+    pub min_p: Option<f64>,
     /// Above 1: tokens seen before become less likely
     #[arg(long, value_name = "X")]
     pub repetition_penalty: Option<f64>,
     /// Seed of the drawing
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// End an answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Write `Picture 1: ` and so on before the pictures, as the model's chat template does with add_vision_id
+    #[arg(long)]
+    pub number_pictures: bool,
 }
 
 impl GenerateArgs {
-    /// The profile's generation keys with these options over them.
-    pub fn over(&self, profile: Option<&Profile>) -> Profile {
-        let mut p = profile.cloned().unwrap_or_default();
-        p.do_sample &= !self.greedy;
-        p.max_new_tokens = self.max_new_tokens.unwrap_or(p.max_new_tokens);
-        p.temperature = self.temperature.unwrap_or(p.temperature);
-        p.top_p = self.top_p.unwrap_or(p.top_p);
-        p.top_k = self.top_k.unwrap_or(p.top_k);
-        p.repetition_penalty = self.repetition_penalty.unwrap_or(p.repetition_penalty);
-        p.seed = self.seed.unwrap_or(p.seed);
-        p
+    /// What was asked for; [`AskOptions::settle`] fills the gaps.
+    pub fn options(&self) -> AskOptions {
+        AskOptions {
+            max_new_tokens: self.max_new_tokens,
+            do_sample: self.greedy.then_some(false),
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            seed: self.seed,
+            stop: self.stop.clone(),
+            number_pictures: self.number_pictures,
+            image_min_pixels: None,
+            image_max_pixels: None,
+        }
     }
 }
 
@@ -195,7 +210,8 @@ pub struct ChatArgs {
     #[command(flatten)]
     pub generate: GenerateArgs,
     /// Picture for the first question; may be given several times. Each takes the place of an `<image>` in the prompt,
-    /// or stands before it
+    /// or stands before it. `-` reads it from standard input, `hf://datasets/ORG/NAME/path` or `hf://ORG/NAME/path` takes
+    /// it from the Hub's cache on this machine
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
     /// Ask this and end; given several times: one turn after the other. Without it: a conversation, answers streamed

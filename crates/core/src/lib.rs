@@ -12,6 +12,7 @@ pub mod estimate;
 pub mod exit;
 pub mod fault;
 pub mod fs;
+pub mod generation;
 pub mod hub;
 pub mod launch;
 pub mod profile;

@@ -36,7 +36,11 @@ enum Command {
     /// Ask a model about pictures
     Chat(ChatArgs),
     /// Stay loaded and answer questions: JSON lines on stdin and stdout, for the Chat screen
-    Answer,
+    Answer {
+        /// Questions to one model that wait together are answered at once, so many at most
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        batch_size: usize,
+    },
     /// Answers for a whole data set
     Predict(PredictArgs),
     /// Merge adapters into their base and write a model folder for others to load
@@ -76,7 +80,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Score(args) => with_libtorch(|| commands::score::run(args)),
         Command::Chat(args) => with_libtorch(|| commands::chat::run(args)),
         // It takes stdout away before libtorch can print there.
-        Command::Answer => commands::answer::run(),
+        Command::Answer { batch_size } => commands::answer::run(*batch_size),
         Command::Predict(args) => with_libtorch(|| commands::predict::run(args)),
         Command::Export(args) => with_libtorch(|| commands::export::run(args)),
     }

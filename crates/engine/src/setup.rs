@@ -7,6 +7,7 @@ use crate::model::{Loader, Qwen2Vl};
 use crate::weights::Weights;
 use anyhow::{Context, Result, bail};
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::generation::ModelDefaults;
 use lightbox_core::profile;
 use lightbox_core::text::Tokenizer;
 use lightbox_core::vision::ImageProcessor;
@@ -62,6 +63,8 @@ pub struct Ready {
     pub model: Qwen2Vl,
     pub tokenizer: Tokenizer,
     pub processor: ImageProcessor,
+    /// How the model itself wants its answers chosen.
+    pub defaults: ModelDefaults,
 }
 
 /// Tokenizer and picture processor of a model folder, checked against its config.
@@ -91,12 +94,13 @@ pub fn text_and_pictures(dir: &Path, config: &Config) -> Result<(Tokenizer, Imag
 pub fn load(dir: &Path, adapters: &[PathBuf], kind_asked: Option<Kind>, device: Device) -> Result<Ready> {
     let config = Config::from_dir(dir).because(Exit::Model)?;
     let (tokenizer, processor) = text_and_pictures(dir, &config).because(Exit::Model)?;
+    let defaults = ModelDefaults::of(dir).because(Exit::Model)?;
     let kind = kind(kind_asked, config.dtype.as_deref(), device);
     let weights = Weights::open_model(dir).because(Exit::Model)?;
     let loader = Loader { source: Source::Files(weights), kind, device, trained: Box::new(|_| false) };
     let mut model = Qwen2Vl::load(config, &loader).because(Exit::Model)?;
     attach(&mut model, adapters).because(Exit::Model)?;
-    Ok(Ready { model, tokenizer, processor })
+    Ok(Ready { model, tokenizer, processor, defaults })
 }
 
 /// Puts saved adapters on: all but the last are merged into the weights (LLaMA-Factory's `adapter_name_or_path`).

@@ -16,8 +16,9 @@ use lightbox_core::args::Dtype;
 use lightbox_core::chat::serve::{self, Respondent, Voice};
 use lightbox_core::chat::{Ask, AskOptions, Done, Finish, Loading, ModelChoice, Reply, tokens_per_second};
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::generation::ModelDefaults;
 use lightbox_core::runs::say::say;
-use lightbox_core::text::IMAGE_MARK;
+use lightbox_core::text::{IMAGE_MARK, StopStrings};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -71,32 +72,33 @@ impl Respondent for Echo {
         let said: usize = ask.conversation.messages.iter().map(|m| m.content.split_whitespace().count()).sum();
         let (prompt_tokens, image_tokens) = (said + 16 * images.len(), 16 * images.len());
 
-        let mut done = Done {
-            id: ask.id,
-            text: String::new(),
-            tokens: 0,
-            prompt_tokens,
-            finish: Finish::Stop,
-            seconds: 0.0,
-            first_token_seconds: None,
-            tokens_per_second: 0.0,
-        };
+        let generation = ask.options.settle(None, &ModelDefaults::of(&ask.model.model)?)?;
+        let mut stops = StopStrings::new(&generation.stop);
+        let mut done = Done::unsaid(ask.id, prompt_tokens, Finish::Stop);
         let mut listened = voice.started(prompt_tokens, image_tokens);
         for word in full.split_whitespace() {
             if listened.is_break() {
                 done.finish = Finish::Cancelled;
                 break;
             }
-            if done.tokens == ask.options.max_new_tokens {
+            if done.tokens == generation.max_new_tokens {
                 done.finish = Finish::Length;
                 break;
             }
             sleep(Duration::from_millis(number("LIGHTBOX_FAKE_TOKEN_MS", 0)));
             done.first_token_seconds.get_or_insert_with(|| started.elapsed().as_secs_f64());
-            let piece = if done.text.is_empty() { word.to_owned() } else { format!(" {word}") };
+            let (piece, ended) = stops.push(&if done.tokens == 0 { word.to_owned() } else { format!(" {word}") });
             listened = voice.text(&piece);
             done.text += &piece;
             done.tokens += 1;
+            if ended {
+                break;
+            }
+        }
+        let rest = stops.finish();
+        if !rest.is_empty() {
+            let _ = voice.text(&rest);
+            done.text += &rest;
         }
         done.seconds = started.elapsed().as_secs_f64();
         let first = done.first_token_seconds.unwrap_or(done.seconds);

@@ -23,6 +23,7 @@ use crate::input::{Key, paste};
 use crate::text::chat as text;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use lightbox_core::chat::{AskOptions, Loading, ModelChoice, Reply, Request};
+use lightbox_core::generation::ModelDefaults;
 use ratatui_textarea::TextArea;
 use std::path::PathBuf;
 
@@ -107,6 +108,8 @@ pub enum Msg {
     },
     Picked(Vec<PathBuf>),
     Option(usize, String),
+    /// What the model says about its answers, for the list of options.
+    Options(ModelDefaults),
     System(String),
     SaveTo(save::Format, String),
     AddTo(String),
@@ -126,6 +129,8 @@ pub enum Effect {
         known: Vec<PathBuf>,
     },
     Send(Request),
+    /// What does this model's own file say about its answers? Comes back as [`Msg::Options`].
+    ReadDefaults(PathBuf),
     /// Ends the worker and frees all that it holds.
     End,
     /// Are these readable pictures?
@@ -226,6 +231,7 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
             Vec::new()
         }
         Msg::Picked(paths) => vec![super::Effect::Chat(Effect::CheckPictures(paths))],
+        Msg::Options(model) => options::list(app, &model),
         Msg::Option(row, value) => options::set(app, row, &value),
         Msg::System(system) => {
             app.chat.system = Some(system.trim().to_owned()).filter(|system| !system.is_empty());

@@ -4,6 +4,7 @@ use crate::app::messages::Level;
 use crate::app::{App, Effects};
 use crate::text::chat as text;
 use lightbox_core::chat::{Ask, Conversation, Done, Message, ModelChoice, Request, Role};
+use lightbox_core::profile::Profile;
 use ratatui_textarea::{CursorMove, TextArea};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -187,8 +188,9 @@ pub fn retry(app: &mut App) -> Effects {
         app.say(Level::Info, app.t(text::STILL_ANSWERING));
         return Vec::new();
     }
-    if app.chat.options.do_sample {
-        app.chat.options.seed += 1;
+    let options = &mut app.chat.options;
+    if options.do_sample != Some(false) {
+        options.seed = Some(options.seed.unwrap_or(Profile::default().seed).wrapping_add(1));
     }
     let (shown, now) = (app.chat.shown(), app.now_ms);
     let mut sent = Vec::new();

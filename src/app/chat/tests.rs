@@ -45,6 +45,7 @@ fn done(id: u64, text: &str) -> Reply {
         text: text.into(),
         tokens: 2,
         prompt_tokens: 9,
+        cached_tokens: 0,
         finish: Finish::Stop,
         seconds: 1.0,
         first_token_seconds: Some(0.5),

@@ -27,6 +27,7 @@ fn done(text: &str) -> Answer {
         text: text.into(),
         tokens: 31,
         prompt_tokens: 340,
+        cached_tokens: 0,
         finish: Finish::Stop,
         seconds: 1.4,
         first_token_seconds: Some(0.31),

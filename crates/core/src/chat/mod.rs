@@ -5,7 +5,8 @@
 //! screen ── stdin ──►  ask · stop · load · unload · quit            [`Request`], tagged "do"
 //! screen ◄─ stdout ──  ready · loading · loaded · started · text · done · failed · unloaded      [`Reply`], tagged "event"
 //! ```
-//! Every `ask` ends in exactly one `done` or `failed` with its id. Questions wait in line and are answered in order; `stop`
+//! Every `ask` ends in exactly one `done` or `failed` with its id. Questions wait in line and are answered in order, those
+//! to one model together; `stop`
 //! works on one that waits, loads or speaks. When stdin ends the worker ends: it keeps nothing that could be lost.
 //!
 //! Texts are as the model wrote them; whoever shows them cleans them ([`crate::safe_text`]). Not here: how questions are
@@ -17,7 +18,8 @@ mod tests;
 
 use crate::args::{Dtype, ModelArgs, ResolvedModel};
 use crate::data::ImageRef;
-use crate::profile::{Device, KEYS, Profile};
+pub use crate::generation::AskOptions;
+use crate::profile::Device;
 use crate::text;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,9 @@ pub struct Ask {
     pub id: u64,
     pub model: ModelChoice,
     pub conversation: Conversation,
+    /// Where they are silent the model's own file and LLaMA-Factory's defaults decide, whatever the adapter's own run says:
+    /// base and tuned model are compared under the same settings. Only the pixel limits follow the run, as the model has
+    /// learnt so.
     #[serde(default)]
     pub options: AskOptions,
 }
@@ -98,48 +103,6 @@ pub struct Message {
 pub enum Role {
     User,
     Assistant,
-}
-
-/// How the answer is chosen. Defaults are LLaMA-Factory's ([`Profile`]'s), whatever the adapter's own run says: base and
-/// tuned model are compared under the same settings. Only the pixel limits follow the run, as the model has learnt so.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AskOptions {
-    /// The longest answer, in tokens. Default 1024.
-    pub max_new_tokens: usize,
-    /// Draw tokens at random; else always the most likely one. Default true.
-    pub do_sample: bool,
-    /// Below 1 sharper, above 1 flatter; 0 takes the most likely token. Default 0.95.
-    pub temperature: f64,
-    /// Draw among the most likely tokens that together have this probability. Default 0.7.
-    pub top_p: f64,
-    /// Draw among so many most likely tokens; 0: among all. Default 50.
-    pub top_k: usize,
-    /// Above 1: tokens seen before become less likely. Default 1.
-    pub repetition_penalty: f64,
-    /// Seed of the drawing. Default 42.
-    pub seed: u64,
-    /// Pictures with fewer pixels are made larger first. `None`: as in the adapter's own run (its profile.yaml), else 1024.
-    pub image_min_pixels: Option<u64>,
-    /// Pictures with more pixels are made smaller first. `None`: as in the adapter's own run (its profile.yaml), else 589824.
-    pub image_max_pixels: Option<u64>,
-}
-
-impl Default for AskOptions {
-    fn default() -> Self {
-        let p = Profile::default();
-        Self {
-            max_new_tokens: p.max_new_tokens,
-            do_sample: p.do_sample,
-            temperature: p.temperature,
-            top_p: p.top_p,
-            top_k: p.top_k,
-            repetition_penalty: p.repetition_penalty,
-            seed: p.seed,
-            image_min_pixels: None,
-            image_max_pixels: None,
-        }
-    }
 }
 
 /// What the worker says.
@@ -214,6 +177,9 @@ pub struct Done {
     pub tokens: usize,
     /// 0 if it was stopped before it was started.
     pub prompt_tokens: usize,
+    /// Those of the prompt that were known from the question before, and not read again.
+    #[serde(default)]
+    pub cached_tokens: usize,
     pub finish: Finish,
     /// From reading the pictures to the last token; loading the model is not counted.
     pub seconds: f64,
@@ -227,12 +193,29 @@ pub struct Done {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
-    /// An end-of-sequence token.
+    /// An end-of-sequence token, or a stop text.
     Stop,
     /// `max_new_tokens`.
     Length,
     /// The caller had enough.
     Cancelled,
+}
+
+impl Done {
+    /// Nothing was said.
+    pub fn unsaid(id: u64, prompt_tokens: usize, finish: Finish) -> Self {
+        Self {
+            id,
+            text: String::new(),
+            tokens: 0,
+            prompt_tokens,
+            cached_tokens: 0,
+            finish,
+            seconds: 0.0,
+            first_token_seconds: None,
+            tokens_per_second: 0.0,
+        }
+    }
 }
 
 /// Tokens per second after the first one; 0 where nothing can be said.
@@ -288,41 +271,6 @@ impl ModelChoice {
             bail!("image_min_pixels ({}) must not be larger than image_max_pixels ({})", budget.min, budget.max);
         }
         Ok(resolved)
-    }
-}
-
-impl AskOptions {
-    /// The ranges are those of the profile's keys.
-    fn check(&self) -> Result<()> {
-        let numbers = [
-            ("max_new_tokens", Some(self.max_new_tokens as f64)),
-            ("temperature", Some(self.temperature)),
-            ("top_p", Some(self.top_p)),
-            ("repetition_penalty", Some(self.repetition_penalty)),
-            ("image_min_pixels", self.image_min_pixels.map(|n| n as f64)),
-            ("image_max_pixels", self.image_max_pixels.map(|n| n as f64)),
-        ];
-        for (name, number) in numbers {
-            let (Some(x), Some(key)) = (number, KEYS.iter().find(|key| key.name == name)) else { continue };
-            if !key.range.contains(x) {
-                bail!("{name} is {x}; it needs {}", key.allowed());
-            }
-        }
-        Ok(())
-    }
-
-    /// The generation keys of a profile that say the same.
-    pub fn generation(&self) -> Profile {
-        Profile {
-            max_new_tokens: self.max_new_tokens,
-            do_sample: self.do_sample,
-            temperature: self.temperature,
-            top_p: self.top_p,
-            top_k: self.top_k,
-            repetition_penalty: self.repetition_penalty,
-            seed: self.seed,
-            ..Profile::default()
-        }
     }
 }
 

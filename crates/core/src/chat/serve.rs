@@ -32,6 +32,18 @@ pub trait Respondent: Send {
     /// Loads what is missing (with [`Reply::Loading`] and [`Reply::Loaded`]), then answers.
     fn answer(&mut self, ask: &Ask, voice: &Voice) -> Result<Done>;
 
+    /// As many questions it can answer at once. Those that wait in line together, for the same model, come as one batch.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// The same for several questions to one model, each with the voice of its own.
+    ///
+    /// Returns as many outcomes, in their order.
+    fn answer_together(&mut self, asks: &[Ask], voices: &[Voice]) -> Vec<Result<Done>> {
+        asks.iter().zip(voices).map(|(ask, voice)| self.answer(ask, voice)).collect()
+    }
+
     /// What happened and, where that is known, what to do: the words of [`Reply::Failed`].
     fn explain(&self, error: &anyhow::Error) -> (String, Option<String>);
 }
@@ -87,12 +99,13 @@ struct State {
     replies: Box<dyn Write + Send>,
     /// Everything but `stop` and `quit`, in order.
     waiting: VecDeque<Request>,
-    current: Option<Current>,
+    /// Questions that are being answered, together.
+    current: Vec<Current>,
     /// Nobody asks or listens any more.
     over: bool,
 }
 
-/// The question that is being answered.
+/// A question that is being answered.
 struct Current {
     id: u64,
     prompt_tokens: usize,
@@ -104,6 +117,17 @@ struct Current {
     closed: bool,
 }
 
+/// What the thread that answers does next.
+enum Work {
+    Answer(Vec<Ask>),
+    Other(Request),
+}
+
+/// After a fault of the GPU this process computes nothing any more; a new one may.
+fn fatal(failed: Option<anyhow::Error>) -> Result<()> {
+    failed.filter(|error| exit::code(error) == Exit::Device).map_or(Ok(()), Err)
+}
+
 impl State {
     fn send(&mut self, reply: &Reply) {
         let line = serde_json::to_string(reply).map(|line| line + "\n").map_err(std::io::Error::from);
@@ -113,21 +137,21 @@ impl State {
     }
 
     fn is_open(&self, id: u64) -> bool {
-        self.current.as_ref().is_some_and(|c| c.id == id && !c.closed)
+        self.current.iter().any(|c| c.id == id && !c.closed)
             || self.waiting.iter().any(|r| matches!(r, Request::Ask(ask) if ask.id == id))
     }
 
     fn stop(&mut self, id: u64) {
-        let prompt_tokens = match &mut self.current {
-            Some(current) if current.id == id && current.speaking => {
+        let prompt_tokens = match self.current.iter_mut().find(|current| current.id == id && !current.closed) {
+            Some(current) if current.speaking => {
                 current.stopped = true;
                 return;
             }
-            Some(current) if current.id == id && !current.closed => {
+            Some(current) => {
                 current.closed = true;
                 current.prompt_tokens
             }
-            _ => {
+            None => {
                 let before = self.waiting.len();
                 self.waiting.retain(|r| !matches!(r, Request::Ask(ask) if ask.id == id));
                 if self.waiting.len() == before {
@@ -137,22 +161,13 @@ impl State {
                 0
             }
         };
-        self.send(&Reply::Done(Done {
-            id,
-            text: String::new(),
-            tokens: 0,
-            prompt_tokens,
-            finish: Finish::Cancelled,
-            seconds: 0.0,
-            first_token_seconds: None,
-            tokens_per_second: 0.0,
-        }));
+        self.send(&Reply::Done(Done::unsaid(id, prompt_tokens, Finish::Cancelled)));
     }
 }
 
 impl Desk {
     fn new(replies: impl Write + Send + 'static) -> Self {
-        let state = State { replies: Box::new(replies), waiting: VecDeque::new(), current: None, over: false };
+        let state = State { replies: Box::new(replies), waiting: VecDeque::new(), current: Vec::new(), over: false };
         Self { state: Mutex::new(state), arrived: Condvar::new() }
     }
 
@@ -190,12 +205,15 @@ impl Desk {
     /// The thread that answers.
     fn work(&self, respondent: &mut impl Respondent) -> Result<()> {
         self.state().send(&respondent.ready());
-        while let Some(request) = self.next() {
-            let failed = match request {
-                Request::Ask(ask) => {
-                    let outcome = respondent.answer(&ask, &Voice { desk: self, id: Some(ask.id) });
-                    self.end(ask.id, outcome.map_err(|error| (respondent.explain(&error), error))).err()
+        while let Some(work) = self.next(respondent.batch()) {
+            let request = match work {
+                Work::Answer(asks) => {
+                    self.answer(respondent, &asks)?;
+                    continue;
                 }
+                Work::Other(request) => request,
+            };
+            let failed = match request {
                 Request::Load { model } => match respondent.load(&model, &Voice { desk: self, id: None }) {
                     Ok(loaded) => {
                         self.state().send(&loaded);
@@ -212,38 +230,64 @@ impl Desk {
                     self.state().send(&Reply::Unloaded);
                     None
                 }
-                Request::Stop { .. } | Request::Quit => None, // never wait in line
+                Request::Ask(_) | Request::Stop { .. } | Request::Quit => None, // asked above; never wait in line
             };
-            // After a fault of the GPU this process computes nothing any more; a new one may.
-            if let Some(error) = failed.filter(|error| exit::code(error) == Exit::Device) {
-                return Err(error);
-            }
+            fatal(failed)?;
         }
         Ok(())
     }
 
-    fn next(&self) -> Option<Request> {
+    fn answer(&self, respondent: &mut impl Respondent, asks: &[Ask]) -> Result<()> {
+        let voices: Vec<Voice> = asks.iter().map(|ask| Voice { desk: self, id: Some(ask.id) }).collect();
+        let outcomes = match (asks, voices.as_slice()) {
+            ([ask], [voice]) => vec![respondent.answer(ask, voice)],
+            _ => respondent.answer_together(asks, &voices),
+        };
+        let mut lost = Ok(());
+        for (ask, outcome) in asks.iter().zip(outcomes) {
+            let failed = self.end(ask.id, outcome.map_err(|error| (respondent.explain(&error), error))).err();
+            lost = lost.and(fatal(failed));
+        }
+        lost
+    }
+
+    /// Waits for work; with a question come those behind it that go to the same model, up to `batch` in all.
+    fn next(&self, batch: usize) -> Option<Work> {
         let mut state = self.state();
         loop {
             if state.over {
                 return None;
             }
-            if let Some(request) = state.waiting.pop_front() {
-                if let Request::Ask(ask) = &request {
-                    let id = ask.id;
-                    state.current =
-                        Some(Current { id, prompt_tokens: 0, speaking: false, stopped: false, closed: false });
+            match state.waiting.pop_front() {
+                Some(Request::Ask(ask)) => {
+                    let mut asks = vec![ask];
+                    while asks.len() < batch
+                        && matches!(state.waiting.front(), Some(Request::Ask(next)) if next.model == asks[0].model)
+                        && let Some(Request::Ask(next)) = state.waiting.pop_front()
+                    {
+                        asks.push(next);
+                    }
+                    let current = |ask: &Ask| Current {
+                        id: ask.id,
+                        prompt_tokens: 0,
+                        speaking: false,
+                        stopped: false,
+                        closed: false,
+                    };
+                    state.current = asks.iter().map(current).collect();
+                    return Some(Work::Answer(asks));
                 }
-                return Some(request);
+                Some(request) => return Some(Work::Other(request)),
+                None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// The one `done` or `failed` of a question. A fault after its `done` belongs to no question, but is told.
     fn end(&self, id: u64, outcome: Result<Done, ((String, Option<String>), anyhow::Error)>) -> Result<()> {
         let mut state = self.state();
-        let closed = state.current.take().is_none_or(|current| current.closed);
+        let closed = state.current.iter().find(|current| current.id == id).is_none_or(|current| current.closed);
+        state.current.retain(|current| current.id != id);
         match outcome {
             Ok(done) => {
                 if !closed {
@@ -294,7 +338,7 @@ impl Voice<'_> {
     fn said(&self, reply: impl FnOnce(u64, &mut Current) -> Option<Reply>) -> ControlFlow<()> {
         let mut state = self.desk.state();
         let Some(id) = self.id else { return ControlFlow::Continue(()) };
-        let Some(current) = state.current.as_mut().filter(|c| c.id == id && !c.closed) else {
+        let Some(current) = state.current.iter_mut().find(|c| c.id == id && !c.closed) else {
             return ControlFlow::Break(());
         };
         let (reply, stopped) = (reply(id, current), current.stopped);

@@ -8,7 +8,7 @@ fn choice() -> ModelChoice {
 fn ask() -> Ask {
     let message = Message { role: Role::User, content: "<image>你好\n".into(), images: vec!["p.png".into()] };
     let conversation = Conversation { system: Some("Be brief.".into()), messages: vec![message] };
-    let options = AskOptions { seed: u64::MAX, image_max_pixels: Some(7), ..AskOptions::default() };
+    let options = AskOptions { seed: Some(u64::MAX), image_max_pixels: Some(7), ..AskOptions::default() };
     Ask { id: u64::MAX, model: choice(), conversation, options }
 }
 
@@ -40,16 +40,7 @@ fn every_reply_is_one_line_and_comes_back_the_same() {
     one_line(&Reply::Loaded { model: choice(), seconds: 0.1, device, dtype, memory_bytes: 5 });
     one_line(&Reply::Started { id: 1, prompt_tokens: 20, image_tokens: 16 });
     one_line(&Reply::Text { id: 1, text: "线\u{2028}\r\n\u{1b}[31m".into() });
-    let done = Done {
-        id: 1,
-        text: "x".into(),
-        tokens: 2,
-        prompt_tokens: 20,
-        finish: Finish::Cancelled,
-        seconds: 0.5,
-        first_token_seconds: None,
-        tokens_per_second: 0.0,
-    };
+    let done = Done { text: "x".into(), tokens: 2, cached_tokens: 9, ..Done::unsaid(1, 20, Finish::Cancelled) };
     assert_eq!(one_line(&Reply::Done(done))["finish"], "cancelled");
     one_line(&Reply::Failed { id: None, error: "e".into(), hint: Some("h".into()) });
     assert_eq!(one_line(&Reply::Unloaded), json!({"event": "unloaded"}));
@@ -62,8 +53,8 @@ fn what_a_request_leaves_out_has_its_default() {
         "options":{"temperature":0.5}}"#;
     let Request::Ask(ask) = Request::parse(line).unwrap() else { panic!() };
     assert_eq!((ask.model.dtype, ask.model.device.as_str()), (Dtype::Auto, "auto"));
-    assert_eq!(ask.options, AskOptions { temperature: 0.5, ..AskOptions::default() });
-    assert_eq!((ask.options.max_new_tokens, ask.options.top_p, ask.options.seed), (1024, 0.7, 42));
+    assert_eq!(ask.options, AskOptions { temperature: Some(0.5), ..AskOptions::default() });
+    assert_eq!(serde_json::to_value(&ask.options).unwrap(), json!({"temperature": 0.5, "number_pictures": false}));
 }
 
 #[test]
@@ -87,10 +78,10 @@ fn options_out_of_range_and_a_device_that_is_none_are_refused_by_name() {
         change(&mut options);
         model.resolve(&options).unwrap_err().to_string()
     };
-    assert!(refused(|o| o.max_new_tokens = 0).starts_with("max_new_tokens is 0; it needs"));
-    assert!(refused(|o| o.temperature = -1.0).contains("temperature"));
-    assert!(refused(|o| o.top_p = 1.5).contains("top_p"));
-    assert!(refused(|o| o.repetition_penalty = 0.0).contains("repetition_penalty"));
+    assert!(refused(|o| o.max_new_tokens = Some(0)).starts_with("max_new_tokens is 0; it needs"));
+    assert!(refused(|o| o.temperature = Some(-1.0)).contains("temperature"));
+    assert!(refused(|o| o.top_p = Some(1.5)).contains("top_p"));
+    assert!(refused(|o| o.repetition_penalty = Some(0.0)).contains("repetition_penalty"));
     assert!(refused(|o| o.image_max_pixels = Some(100)).contains("must not be larger"));
     let device = ModelChoice { device: "tpu".into(), ..model.clone() };
     assert!(device.resolve(&AskOptions::default()).unwrap_err().to_string().contains("tpu"));

@@ -21,6 +21,7 @@
 //!
 //! Read next: [`transfer`].
 
+mod address;
 mod cache;
 mod client;
 mod download;
@@ -30,6 +31,7 @@ mod remove;
 mod repo;
 mod transfer;
 
+pub use address::{SCHEME, cached_file, cached_file_in};
 pub use cache::{Cached, cache_dir, cached, cached_in};
 pub use client::Client;
 pub use download::{download, lay_out, missing_bytes};

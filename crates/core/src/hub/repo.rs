@@ -213,7 +213,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
 }
 
 /// Relative, and every part a plain name: it stays under the folder that it is joined to.
-fn is_plain_path(path: &str) -> bool {
+pub(super) fn is_plain_path(path: &str) -> bool {
     !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | "..") && part.len() <= 255)
 }
 

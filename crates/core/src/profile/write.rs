@@ -7,6 +7,13 @@ use crate::python_json::float_repr;
 use serde_yaml::Value;
 
 impl Profile {
+    /// Whether `key` was set: in a file, by an override, or in code to something else than the default.
+    pub fn sets(&self, key: &str) -> bool {
+        let default = Self::default();
+        let differs = |key: &super::Key| (key.write)(self) != (key.write)(&default);
+        self.origin(key) != Origin::Default || KEYS.iter().any(|k| k.name == key && differs(k))
+    }
+
     /// The keys that were set (in a file, by an override, or in code to something else than the default), as YAML that
     /// reads back to the same profile, here and in LLaMA-Factory. Secrets are left out.
     pub fn to_yaml(&self) -> String {
@@ -14,9 +21,8 @@ impl Profile {
         let mut yaml = String::new();
         for key in KEYS {
             let (value, default) = ((key.write)(self), (key.write)(&defaults));
-            let set = self.origin(key.name) != Origin::Default || value != default;
             // A null is written only where it changes something.
-            if set && !(value.is_null() && default.is_null()) {
+            if self.sets(key.name) && !(value.is_null() && default.is_null()) {
                 yaml += &format!("{}: {}\n", key.name, inline(&value, false));
             }
         }

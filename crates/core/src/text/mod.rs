@@ -15,6 +15,7 @@ mod error;
 pub mod ranks;
 mod rope;
 mod seen;
+mod stop;
 mod stream;
 mod template;
 mod tokenizer;
@@ -25,8 +26,9 @@ pub use encode::{EncodeOptions, Encoded, encode_conversation, encode_prompt};
 pub use error::EncodeError;
 pub use rope::{image_tokens, rope_index};
 pub use seen::{Piece, PieceKind, Seen, SeenToken, seen};
+pub use stop::StopStrings;
 pub use stream::StreamDecoder;
-pub use template::{CHAT_TEMPLATE, DEFAULT_SYSTEM, IMAGE_MARK, with_image_marks};
+pub use template::{CHAT_TEMPLATE, DEFAULT_SYSTEM, IMAGE_MARK, number_pictures, with_image_marks};
 pub use tokenizer::Tokenizer;
 
 /// The label of a token on which no loss is taken: `ignore_index` of PyTorch's cross-entropy.

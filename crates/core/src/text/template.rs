@@ -3,7 +3,7 @@
 //!
 //! One artefact of LLaMA-Factory is left out on purpose: there the words `{{idx}}` in a user's text turn into the number
 //! of the turn.
-use super::{EncodeError, Message, Role};
+use super::{Conversation, EncodeError, Message, Role};
 use crate::python_json;
 use serde_json::Value;
 
@@ -16,10 +16,26 @@ pub const DEFAULT_SYSTEM: &str = "You are a helpful assistant.";
 
 /// Stands for one picture in a message.
 pub const IMAGE_MARK: &str = "<image>";
+
 /// `text` with a mark for each of its pictures. As LLaMA-Factory: those that no mark names stand before the text, in order.
 pub fn with_image_marks(text: &str, pictures: usize) -> String {
     let missing = pictures.saturating_sub(text.matches(IMAGE_MARK).count());
     IMAGE_MARK.repeat(missing) + text
+}
+
+/// `Picture 1: ` before the first picture of the conversation, and so on, as the published chat template does with
+/// `add_vision_id`.
+pub fn number_pictures(conversation: &mut Conversation) {
+    let mut number = 0;
+    for message in &mut conversation.messages {
+        let mut parts = message.content.split(IMAGE_MARK);
+        let mut content = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            number += 1;
+            content += &format!("Picture {number}: {IMAGE_MARK}{part}");
+        }
+        message.content = content;
+    }
 }
 
 pub(super) const VIDEO_MARK: &str = "<video>";

@@ -244,3 +244,17 @@ fn a_prompt_must_end_with_a_question() {
         "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
     );
 }
+
+/// The text is what the published template renders for this conversation with `add_vision_id=True` (Jinja 3.1).
+#[test]
+fn numbered_pictures_are_those_of_the_chat_template() {
+    let rendered = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nLeft Picture 1: \
+        <|vision_start|><|image_pad|><|vision_end|>, right Picture 2: <|vision_start|><|image_pad|><|vision_end|>?<|im_end|>\n\
+        <|im_start|>assistant\nYes.<|im_end|>\n<|im_start|>user\nPicture 3: <|vision_start|><|image_pad|><|vision_end|>And?\
+        <|im_end|>\n<|im_start|>assistant\n";
+    let mut conversation = chat(&["Left <image>, right <image>?", "Yes.", "<image>And?"]);
+    number_pictures(&mut conversation);
+    let one_token_each = [[1, 2, 2]; 3];
+    let ids = encode_prompt(&REAL, &conversation, &one_token_each, None).unwrap();
+    assert_eq!(ids, REAL.encode(rendered).unwrap());
+}

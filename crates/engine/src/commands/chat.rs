@@ -1,18 +1,20 @@
 //! `lightbox chat`: ask base or tuned model about pictures, once or in a conversation.
 
 use super::ask::{Heard, Question, ask};
-use crate::generate::Finish;
+use crate::generate::{Finish, Memory};
 use crate::setup::Ready;
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, bail};
 use lightbox_core::args::{ChatArgs, ResolvedModel};
-use lightbox_core::data::ImageRef;
+use lightbox_core::data::{ImageRef, MAX_IMAGE_BYTES};
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::generation::Generation;
+use lightbox_core::hub;
 use lightbox_core::safe_text::clean;
 use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
 use serde_json::json;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +23,10 @@ struct Chat<'a> {
     ready: &'a Ready,
     resolved: &'a ResolvedModel,
     args: &'a ChatArgs,
+    generation: Generation,
     conversation: Conversation,
+    /// What the model has read of it.
+    memory: Memory,
     images: Vec<ImageRef>,
     /// Ctrl-C: stops the answer, not the program.
     interrupted: Arc<AtomicBool>,
@@ -29,11 +34,23 @@ struct Chat<'a> {
 
 pub fn run(args: &ChatArgs) -> Result<Exit> {
     let resolved = args.model.resolve().because(Exit::Config)?;
+    let pictures = pictures(args)?;
     let ready = super::load(&resolved)?;
+    let generation =
+        args.generate.options().settle(resolved.profile.as_ref(), &ready.defaults).because(Exit::Config)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let conversation = Conversation { system: args.system.clone(), ..Conversation::default() };
-    let mut chat = Chat { ready: &ready, resolved: &resolved, args, conversation, images: vec![], interrupted };
-    let mut waiting: Vec<PathBuf> = args.image.clone();
+    let mut chat = Chat {
+        ready: &ready,
+        resolved: &resolved,
+        args,
+        generation,
+        conversation,
+        memory: Memory::default(),
+        images: vec![],
+        interrupted,
+    };
+    let mut waiting = pictures;
     if args.prompt.is_empty() {
         return chat.converse(waiting);
     }
@@ -43,13 +60,48 @@ pub fn run(args: &ChatArgs) -> Result<Exit> {
     Ok(Exit::Finished)
 }
 
+/// The pictures of the first question, found before a model is loaded.
+fn pictures(args: &ChatArgs) -> Result<Vec<ImageRef>> {
+    let from_stdin = args.image.iter().filter(|path| path.as_os_str() == "-").count();
+    if from_stdin > 0 && args.prompt.is_empty() {
+        return Err(anyhow!("--image - needs --prompt: without one the questions are read from standard input"))
+            .because(Exit::Usage);
+    }
+    if from_stdin > 1 {
+        return Err(anyhow!("--image - is given {from_stdin} times; standard input holds one picture"))
+            .because(Exit::Usage);
+    }
+    let one = |path: &PathBuf| if path.as_os_str() == "-" { picture_from_stdin() } else { picture(path) };
+    args.image.iter().map(one).collect::<Result<_>>().because(Exit::Data)
+}
+
+fn picture_from_stdin() -> Result<ImageRef> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed shows that it is too much, and an endless stream ends here.
+    std::io::stdin().lock().take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes).context("standard input")?;
+    match bytes.len() as u64 {
+        0 => bail!("standard input is empty; it should hold a picture"),
+        n if n > MAX_IMAGE_BYTES => bail!("standard input: pictures above {MAX_IMAGE_BYTES} bytes are refused"),
+        _ => Ok(ImageRef::Bytes(bytes.into())),
+    }
+}
+
+/// A file here, or one of the Hub's cache.
+fn picture(path: &Path) -> Result<ImageRef> {
+    match path.to_str().filter(|text| text.starts_with(hub::SCHEME)) {
+        Some(address) => Ok(ImageRef::File(hub::cached_file(address)?)),
+        None if path.is_file() => Ok(ImageRef::File(path.to_owned())),
+        None => bail!("{}: there is no such file", path.display()),
+    }
+}
+
 impl Chat<'_> {
     /// Asks one question with its pictures, and prints the answer. On an error the conversation stays as it was.
-    fn ask(&mut self, question: &str, pictures: Vec<PathBuf>) -> Result<()> {
+    fn ask(&mut self, question: &str, pictures: Vec<ImageRef>) -> Result<()> {
         let content = with_image_marks(question, pictures.len());
         let before = (self.conversation.messages.len(), self.images.len());
         self.conversation.messages.push(Message { role: Role::User, content });
-        self.images.extend(pictures.into_iter().map(ImageRef::File));
+        self.images.extend(pictures);
         let answered = self.answer();
         if answered.is_err() {
             self.conversation.messages.truncate(before.0);
@@ -63,10 +115,11 @@ impl Chat<'_> {
             conversation: &self.conversation,
             images: &self.images,
             budget: self.resolved.budget,
-            generation: &self.args.generate.over(self.resolved.profile.as_ref()),
+            generation: &self.generation,
+            number_pictures: self.args.generate.number_pictures,
         };
         let mut out = std::io::stdout().lock();
-        let answer = ask(self.ready, &question, &mut |heard| {
+        let answer = ask(self.ready, &question, &mut self.memory, &mut |heard| {
             if let Heard::Text(piece) = heard
                 && !self.args.json
             {
@@ -90,7 +143,7 @@ impl Chat<'_> {
             writeln!(
                 out,
                 "{}",
-                json!({"text": answer.text, "token_ids": answer.ids, "prompt_tokens": answer.prompt_tokens, "finish_reason": answer.finish, "timing": timing})
+                json!({"text": answer.text, "token_ids": answer.ids, "prompt_tokens": answer.prompt_tokens, "cached_tokens": answer.cached_tokens, "finish_reason": answer.finish, "timing": timing})
             )?;
         } else {
             let note = match answer.finish {
@@ -105,7 +158,7 @@ impl Chat<'_> {
     }
 
     /// Reads questions from standard input until it ends.
-    fn converse(&mut self, mut pictures: Vec<PathBuf>) -> Result<Exit> {
+    fn converse(&mut self, mut pictures: Vec<ImageRef>) -> Result<Exit> {
         signal_hook::flag::register(signal_hook::consts::SIGINT, self.interrupted.clone())?;
         let terminal = std::io::stdin().is_terminal();
         if terminal {
@@ -131,12 +184,12 @@ impl Chat<'_> {
                     println!("The conversation is empty.");
                 }
                 command if command.starts_with("/image") => {
-                    let path = PathBuf::from(command["/image".len()..].trim());
-                    if path.is_file() {
-                        pictures.push(path);
-                        println!("{} picture(s) wait for the next question.", pictures.len());
-                    } else {
-                        println!("{}: there is no such file.", clean(&path.display().to_string()));
+                    match picture(Path::new(command["/image".len()..].trim())) {
+                        Ok(picture) => {
+                            pictures.push(picture);
+                            println!("{} picture(s) wait for the next question.", pictures.len());
+                        }
+                        Err(e) => println!("{}.", clean(&format!("{e:#}"))),
                     }
                 }
                 command if command.starts_with('/') => {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use lightbox_core::args::{Dtype, ResolvedModel};
 use lightbox_core::data::ImageRef;
 use lightbox_core::exit::{Because, Exit};
-use lightbox_core::profile::Profile;
+use lightbox_core::generation::Generation;
 use lightbox_core::text::{Conversation, Tokenizer, encode_prompt};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use tch::Kind;
@@ -38,24 +38,14 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-/// The generation keys of a profile, for this model.
-pub(crate) fn options(p: &Profile, config: &Config, tokenizer: &Tokenizer) -> Options {
+/// What is settled about an answer, and what this model ends it with.
+pub(crate) fn options(generation: Generation, config: &Config, tokenizer: &Tokenizer) -> Options {
     let mut eos = config.eos_token_id.clone();
     // A config may be silent about it; the template ends every turn with it.
     if !eos.contains(&tokenizer.im_end) {
         eos.push(tokenizer.im_end);
     }
-    Options {
-        max_new_tokens: p.max_new_tokens,
-        do_sample: p.do_sample && p.temperature > 0.0,
-        temperature: p.temperature,
-        top_p: p.top_p,
-        top_k: p.top_k,
-        repetition_penalty: p.repetition_penalty,
-        seed: p.seed,
-        eos,
-        vocab_limit: Some(tokenizer.vocab_size() as i64),
-    }
+    Options { generation, eos, vocab_limit: Some(tokenizer.vocab_size() as i64) }
 }
 
 /// Encodes a conversation that ends with a question, with its pictures.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use lightbox_core::args::PredictArgs;
 use lightbox_core::data::{Dataset, Problem};
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::text::number_pictures;
 use lightbox_core::vision::PixelBudget;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -19,7 +20,9 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
     let resolved = args.model.resolve().because(Exit::Config)?;
     let profile = args.data.over(resolved.profile.as_ref()).because(Exit::Config)?;
     let ready = super::load(&resolved)?;
-    let options = super::options(&args.generate.over(Some(&profile)), &ready.model.config, &ready.tokenizer);
+    let asked = args.generate.options();
+    let generation = asked.settle(Some(&profile), &ready.defaults).because(Exit::Config)?;
+    let options = super::options(generation, &ready.model.config, &ready.tokenizer);
     let dataset = Dataset::open(&crate::train::dataset_options(&profile, &profile.dataset)).because(Exit::Data)?;
 
     // Batches of neighbours in the data set: only one batch's pictures are ever in memory.
@@ -31,7 +34,14 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
     for batch in indices.chunks(args.batch_size.max(1)) {
         let mut questions = Vec::with_capacity(batch.len());
         for &index in batch {
-            match question(&dataset, index, &ready, resolved.budget, profile.default_system.as_deref()) {
+            match question(
+                &dataset,
+                index,
+                &ready,
+                resolved.budget,
+                profile.default_system.as_deref(),
+                asked.number_pictures,
+            ) {
                 Ok((prompt, label)) => questions.push((index, prompt, label)),
                 Err(problem) => problems.push(problem),
             }
@@ -42,7 +52,10 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
             let answers = generate(&ready.model, &ready.tokenizer, &prompts, &options, keep_going)?;
             for ((index, prompt, label), answer) in questions.iter().zip(answers) {
                 tokens += answer.ids.len();
-                let predict = ready.tokenizer.decode(&answer.ids, profile.skip_special_tokens)?;
+                let predict = match profile.skip_special_tokens {
+                    true => answer.text,
+                    false => ready.tokenizer.decode(&answer.ids, false)?,
+                };
                 let prompt = ready.tokenizer.decode(&prompt.ids, false)?;
                 out.line(&json!({"index": index, "prompt": prompt, "predict": predict, "label": label}))?;
             }
@@ -82,10 +95,14 @@ fn question(
     ready: &Ready,
     budget: PixelBudget,
     system: Option<&str>,
+    numbered: bool,
 ) -> Result<(Prompt, String), Problem> {
     let sample = dataset.get(index)?;
     let mut conversation = sample.conversation;
     let label = conversation.messages.pop().map(|m| m.content).unwrap_or_default();
+    if numbered {
+        number_pictures(&mut conversation);
+    }
     match super::encode(&ready.tokenizer, &ready.processor, &conversation, &sample.images, budget, system) {
         Ok(prompt) => Ok((prompt, label)),
         Err(e) => Err(Problem { index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") }),

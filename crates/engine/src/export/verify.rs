@@ -17,6 +17,7 @@ use crate::{commands, lora};
 use anyhow::{Context, Result, bail};
 use lightbox_core::data::ImageRef;
 use lightbox_core::demo::shapes::Scene;
+use lightbox_core::generation::Generation;
 use lightbox_core::text::{Conversation, Message, Role, collate_left};
 use lightbox_core::vision::PixelBudget;
 use serde::Serialize;
@@ -195,13 +196,7 @@ struct Answers {
 
 fn ask(ready: &Ready, questions: &[Prompt], what: &str, go_on: &mut dyn FnMut(&str) -> Result<()>) -> Result<Answers> {
     let options = Options {
-        max_new_tokens: NEW_TOKENS,
-        do_sample: false,
-        temperature: 0.0,
-        top_p: 1.0,
-        top_k: 0,
-        repetition_penalty: 1.0,
-        seed: 0,
+        generation: Generation::greedy(NEW_TOKENS),
         // Nothing ends an answer early: more tokens are compared.
         eos: Vec::new(),
         vocab_limit: Some(ready.tokenizer.vocab_size() as i64),

@@ -2,6 +2,7 @@
 //!
 //! b batch · t tokens of this call · s tokens attended to (cache + t) · c hidden · h heads · g key/value heads · k head size
 
+use super::cache::KvCache;
 use super::linear::{Ctx, Linear};
 use super::loader::{Init, Loader};
 use super::vision::rotate_half;
@@ -43,25 +44,10 @@ pub struct Rotary {
     pub sin: Tensor,
 }
 
-/// Keys and values of the tokens so far, per layer: `[b, g, s, k]`, after rotary embedding.
-#[derive(Default)]
-pub struct KvCache {
-    layers: Vec<Option<(Tensor, Tensor)>>,
-}
-
-impl KvCache {
-    pub fn new(layers: usize) -> Self {
-        Self { layers: (0..layers).map(|_| None).collect() }
-    }
-
-    fn append(&mut self, layer: usize, k: Tensor, v: Tensor) -> (Tensor, Tensor) {
-        let slot = &mut self.layers[layer];
-        let (k, v) = match slot.take() {
-            None => (k, v),
-            Some((old_k, old_v)) => (Tensor::cat(&[old_k, k], 2), Tensor::cat(&[old_v, v], 2)),
-        };
-        *slot = Some((k.shallow_clone(), v.shallow_clone()));
-        (k, v)
+impl Rotary {
+    /// That of tokens `start` … `start + length - 1`.
+    pub fn narrow(&self, start: i64, length: i64) -> Self {
+        Self { cos: self.cos.narrow(2, start, length), sin: self.sin.narrow(2, start, length) }
     }
 }
 
@@ -147,6 +133,9 @@ impl LanguageModel {
         for (i, layer) in self.layers.iter().enumerate() {
             ctx.enter("language", i);
             x = layer.forward(&x, rotary, mask, cache.as_deref_mut().map(|c| (c, i)), ctx);
+        }
+        if let Some(cache) = cache {
+            cache.advance(x.size()[1]);
         }
         self.norm(&x)
     }
@@ -252,16 +241,23 @@ impl Layer {
         let k = rotate(heads(self.k_proj.forward(x, ctx))); // [b, g, t, k]
         let v = heads(self.v_proj.forward(x, ctx)); // [b, g, t, k]
         let (k, v) = match cache {
-            Some((cache, layer)) => cache.append(layer, k, v), // [b, g, s, k]
+            Some((cache, layer)) => cache.append(layer, &k, &v), // [b, g, s, k]
             None => (k, v),
         };
         let scale = (self.head_dim as f64).powf(-0.5);
+        let (h, g) = (q.size()[1], k.size()[1]);
         let out = match mask {
+            // One token under a mask: the heads of a group are as many questions to its one key head, which is then read
+            // in place. Repeating would copy the whole cache at every token.
+            Some(mask) if t == 1 => {
+                let q = q.reshape([b, g, h / g, self.head_dim]);
+                Tensor::scaled_dot_product_attention(&q, &k, &v, Some(mask), 0.0, false, scale, false) // [b, g, h/g, k]
+                    .reshape([b, h, 1, self.head_dim])
+            }
             // With a mask transformers repeats keys and values itself; without one the kernel does (enable_gqa).
             Some(mask) => {
-                let groups = q.size()[1] / k.size()[1];
-                let (k, v) =
-                    (k.repeat_interleave_self_int(groups, 1, None), v.repeat_interleave_self_int(groups, 1, None)); // [b, h, s, k]
+                let repeat = |x: Tensor| x.repeat_interleave_self_int(h / g, 1, None); // [b, h, s, k]
+                let (k, v) = (repeat(k), repeat(v));
                 Tensor::scaled_dot_product_attention(&q, &k, &v, Some(mask), 0.0, false, scale, false)
             }
             None => Tensor::scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, t > 1, scale, true),

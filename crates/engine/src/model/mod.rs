@@ -9,6 +9,7 @@
 //!
 //! Next: [`vision`], [`language`], then [`linear`] (where LoRA lives).
 
+mod cache;
 pub mod language;
 pub mod linear;
 pub mod loader;
@@ -16,7 +17,8 @@ pub mod vision;
 
 use crate::config::Config;
 use anyhow::{Result, bail};
-pub use language::{KvCache, LanguageModel, Rotary};
+pub use cache::KvCache;
+pub use language::{LanguageModel, Rotary};
 use lightbox_core::vision::Grid;
 pub use linear::{Ctx, Linear};
 pub use loader::Loader;

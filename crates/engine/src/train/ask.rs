@@ -5,11 +5,13 @@ use crate::commands::{encode, options};
 use crate::generate::{Prompt, generate};
 use anyhow::{Result, bail};
 use lightbox_core::data::ImageRef;
+use lightbox_core::generation::{AskOptions, ModelDefaults};
 use lightbox_core::profile::Stage;
 use lightbox_core::runs::commands::SampleNow;
 use lightbox_core::runs::drive::Sampled;
 use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Instant;
 
 /// Tokens of an answer, if the request does not say how many.
@@ -28,9 +30,14 @@ pub fn ask(trainer: &Trainer, request: &SampleNow) -> Result<Vec<Sampled>> {
         None => from_data(trainer, request.n.max(1))?,
     };
     let (model, tokenizer) = (&trainer.model, trainer.feed.source.tokenizer);
-    let mut options = options(trainer.profile, &model.config, tokenizer);
-    options.do_sample = false;
-    options.max_new_tokens = request.max_new_tokens.unwrap_or(MAX_NEW_TOKENS);
+    let asked = AskOptions {
+        do_sample: Some(false),
+        max_new_tokens: Some(request.max_new_tokens.unwrap_or(MAX_NEW_TOKENS)),
+        ..AskOptions::default()
+    };
+    let own = trainer.profile.model_name_or_path.as_deref().map(Path::new).map(ModelDefaults::of).transpose()?;
+    let generation = asked.settle(Some(trainer.profile), &own.unwrap_or_default())?;
+    let options = options(generation, &model.config, tokenizer);
     let mut answers = Vec::with_capacity(questions.len());
     for (prompt, images, encoded) in questions {
         let started = Instant::now();

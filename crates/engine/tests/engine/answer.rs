@@ -6,8 +6,9 @@ use lightbox_core::chat::serve::serve;
 use lightbox_core::chat::{
     Ask, AskOptions, Conversation, Done, Finish, Loading, Message, ModelChoice, Reply, Request, Role,
 };
+use lightbox_core::generation::Generation;
 use lightbox_engine::commands::answer::Answers;
-use lightbox_engine::generate::generate;
+use lightbox_engine::generate::{Memory, generate};
 use lightbox_engine::model::Qwen2Vl;
 use lightbox_engine::{lora, setup, weights};
 use std::collections::BTreeMap;
@@ -28,12 +29,19 @@ struct Worker {
 
 impl Worker {
     fn start() -> Self {
+        Self::answering(1)
+    }
+
+    /// A worker that answers so many questions at once.
+    fn answering(batch: usize) -> Self {
         let (requests, stdin): (PipeReader, PipeWriter) = std::io::pipe().unwrap();
         let (stdout, answers) = std::io::pipe().unwrap();
         let (send, replies) = channel();
         std::thread::spawn(move || {
             tch::set_num_threads(1);
-            serve(BufReader::new(requests), answers, Answers::default()).unwrap();
+            let mut respondent = Answers::default();
+            respondent.batch = batch;
+            serve(BufReader::new(requests), answers, respondent).unwrap();
         });
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
@@ -108,7 +116,7 @@ fn choice(adapters: &[&Path]) -> ModelChoice {
 fn question(id: u64, adapters: &[&Path], text: &str, images: &[&str], max_new_tokens: usize) -> Ask {
     let images = images.iter().map(|image| root(image)).collect();
     let messages = vec![Message { role: Role::User, content: text.into(), images }];
-    let options = AskOptions { do_sample: false, max_new_tokens, ..AskOptions::default() };
+    let options = AskOptions { do_sample: Some(false), max_new_tokens: Some(max_new_tokens), ..AskOptions::default() };
     Ask { id, model: choice(adapters), conversation: Conversation { system: None, messages }, options }
 }
 
@@ -148,13 +156,7 @@ fn fresh_answer(adapters: &[&Path], text: &str, max_new_tokens: usize) -> String
     let ids = ready.tokenizer.encode(&prompt).unwrap();
     let prompt = lightbox_engine::generate::Prompt { ids, grids: vec![], pixel_values: vec![] };
     let options = lightbox_engine::generate::Options {
-        max_new_tokens,
-        do_sample: false,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        repetition_penalty: 1.0,
-        seed: 0,
+        generation: Generation::greedy(max_new_tokens),
         eos: vec![ready.tokenizer.im_end],
         vocab_limit: Some(ready.tokenizer.vocab_size() as i64),
     };
@@ -249,10 +251,11 @@ fn greedy_answers_are_those_of_chat() {
             conversation: &conversation,
             images: &pictures,
             budget: resolved.budget,
-            generation: &args.generate.over(None),
+            generation: &args.generate.options().settle(None, &ready.defaults).unwrap(),
+            number_pictures: false,
         };
         let mut image_tokens = None;
-        let chat = lightbox_engine::commands::ask::ask(&ready, &question, &mut |heard| {
+        let chat = lightbox_engine::commands::ask::ask(&ready, &question, &mut Memory::default(), &mut |heard| {
             if let lightbox_engine::commands::ask::Heard::Started { image_tokens: n, .. } = heard {
                 image_tokens = Some(n);
             }
@@ -303,7 +306,14 @@ fn stop_ends_an_answer_that_speaks_and_one_that_waits() {
     let mut worker = Worker::start();
     // So hot that every token is as likely as the next: with this seed it goes on for some hundred tokens.
     let mut long = question(1, &[], "Hello", &[], 100_000);
-    let hot = AskOptions { do_sample: true, temperature: 1000.0, top_k: 0, top_p: 1.0, seed: 2, ..long.options };
+    let hot = AskOptions {
+        do_sample: Some(true),
+        temperature: Some(1000.0),
+        top_k: Some(0),
+        top_p: Some(1.0),
+        seed: Some(2),
+        ..long.options
+    };
     long.options = hot;
     worker.send(&Request::Ask(long));
     worker.send(&Request::Ask(question(2, &[], "Hello", &[], 8)));
@@ -339,4 +349,104 @@ fn load_says_what_it_takes_and_unload_frees_it() {
     assert_eq!(worker.next(), Reply::Unloaded);
     worker.send(&load);
     assert!(matches!(worker.next(), Reply::Loading { what: Loading::Base, .. }));
+}
+
+#[test]
+fn questions_that_wait_are_answered_together_each_with_its_own_options_stop_and_faults() {
+    let asks = || {
+        let mut drawn = question(3, &[], "What is a CT scan?", &[PICTURE], 16);
+        drawn.options = AskOptions { do_sample: Some(true), temperature: Some(2.0), seed: Some(5), ..drawn.options };
+        let mut stopping = question(4, &[], "What is a CT scan?", &[], 24);
+        stopping.options.stop = vec!["tomography".into()];
+        vec![question(2, &[], "Describe the image.", &[PICTURE], 24), drawn, stopping]
+    };
+    let mut worker = Worker::start();
+    let alone: Vec<Done> = asks().into_iter().map(|ask| worker.answer(ask).0).collect();
+    assert!(alone[2].finish == Finish::Stop && !alone[2].text.contains("tomography"), "{:?}", alone[2]);
+
+    let mut worker = Worker::answering(5);
+    let hot = |id| {
+        let mut long = question(id, &[], "Hello", &[], 100_000);
+        let options = AskOptions { do_sample: Some(true), temperature: Some(1000.0), ..long.options };
+        long.options = AskOptions { top_k: Some(0), top_p: Some(1.0), seed: Some(2), ..options };
+        long
+    };
+    worker.send(&Request::Ask(hot(1)));
+    while !matches!(worker.next(), Reply::Text { id: 1, .. }) {}
+    // While the first speaks these come into line, the last of them one too many for the batch.
+    for ask in asks().into_iter().chain([
+        hot(5),
+        question(6, &[], "What?", &["no/such.png"], 8),
+        question(7, &[], "Hello", &[], 8),
+    ]) {
+        worker.send(&Request::Ask(ask));
+    }
+    // Lines are read in order: when this is refused, all are in line.
+    writeln!(worker.stdin, "this is no JSON").unwrap();
+    while !matches!(worker.next(), Reply::Failed { id: None, .. }) {}
+    worker.send(&Request::Stop { id: 1 });
+    worker.until_end(1);
+
+    let (mut started, mut ended, mut pieces) = (Vec::new(), BTreeMap::new(), BTreeMap::<u64, String>::new());
+    let mut failed = Vec::new();
+    while ended.len() < 5 {
+        match worker.next() {
+            Reply::Started { id, .. } => {
+                assert!(id != 7 || ended.len() == 4, "7 is of the next batch");
+                assert!(id == 7 || pieces.is_empty(), "all of the batch are read before one speaks");
+                started.push(id);
+            }
+            Reply::Text { id, text } => {
+                *pieces.entry(id).or_default() += &text;
+                // The three others end by themselves long before this one.
+                if id == 5 && pieces[&5].len() == text.len() {
+                    worker.send(&Request::Stop { id: 5 });
+                }
+            }
+            Reply::Done(done) => {
+                ended.insert(done.id, done);
+            }
+            Reply::Failed { id, error, .. } => failed.push((id, error)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(started, [2, 3, 4, 5, 7]);
+    assert!(matches!(&failed[..], [(Some(6), error)] if error.contains("no/such.png")), "{failed:?}");
+    for alone in &alone {
+        let together = &ended[&alone.id];
+        assert_eq!((&together.text, together.tokens, together.finish), (&alone.text, alone.tokens, alone.finish));
+        assert_eq!(pieces.get(&alone.id).map_or("", String::as_str), alone.text);
+    }
+    assert_eq!((ended[&5].finish, &ended[&5].text), (Finish::Cancelled, &pieces[&5]));
+    assert!(ended[&5].tokens < 100_000);
+    assert_eq!((ended[&7].finish, ended[&7].tokens), (Finish::Length, 8));
+}
+
+#[test]
+fn a_conversation_that_goes_on_is_not_read_again_even_when_another_model_answers_in_between() {
+    let temp = tempfile::tempdir().unwrap();
+    adapter(temp.path(), 4);
+    let mut worker = Worker::start();
+    let turn = |id: u64, adapters: &[&Path], before: Option<&Done>| {
+        let mut ask = question(id, adapters, "Describe the image.", &[PICTURE], 12);
+        if let Some(done) = before {
+            let said = Message { role: Role::Assistant, content: done.text.clone(), images: vec![] };
+            ask.conversation
+                .messages
+                .extend([said, Message { role: Role::User, content: "Sure?".into(), images: vec![] }]);
+        }
+        ask
+    };
+    let (base, _) = worker.answer(turn(1, &[], None));
+    let (tuned, _) = worker.answer(turn(2, &[temp.path()], None));
+    assert_eq!((base.cached_tokens, tuned.cached_tokens), (0, 0), "other weights read another thing");
+    for (id, adapters, first) in [(3, vec![], &base), (4, vec![temp.path()], &tuned)] {
+        let (second, _) = worker.answer(turn(id, &adapters, Some(first)));
+        assert!(second.cached_tokens >= first.prompt_tokens && second.cached_tokens < second.prompt_tokens);
+        let (fresh, _) = Worker::start().answer(turn(id, &adapters, Some(first)));
+        assert_eq!((fresh.cached_tokens, &fresh.text), (0, &second.text));
+    }
+    // Written anew, the adapter is another one.
+    adapter(temp.path(), 5);
+    assert_eq!(worker.answer(turn(5, &[temp.path()], None)).0.cached_tokens, 0);
 }

@@ -1,11 +1,12 @@
 //! Greedy answers against transformers' `generate`, one by one and as a left-padded batch.
 
 use crate::golden::{self, Golden, MODELS};
-use lightbox_core::text::Tokenizer;
-use lightbox_engine::generate::{Finish, Options, Prompt, generate};
-use lightbox_engine::model::{Ctx, Qwen2Vl};
+use lightbox_core::generation::Generation;
+use lightbox_core::text::{Tokenizer, collate_left};
+use lightbox_engine::generate::{Finish, Memory, Options, Prompt, Row, generate, generate_rows};
+use lightbox_engine::model::{Ctx, Pictures, Qwen2Vl, Tokens};
 use std::ops::ControlFlow;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 fn prompt(model: &str, case: &str) -> Prompt {
     let g = Golden::open(&format!("{model}/{case}.safetensors"));
@@ -18,17 +19,8 @@ fn prompt(model: &str, case: &str) -> Prompt {
 }
 
 fn greedy(max_new_tokens: usize, repetition_penalty: f64, eos: &[i64]) -> Options {
-    Options {
-        max_new_tokens,
-        do_sample: false,
-        temperature: 1.0,
-        top_p: 1.0,
-        top_k: 0,
-        repetition_penalty,
-        seed: 0,
-        eos: eos.to_vec(),
-        vocab_limit: None,
-    }
+    let generation = Generation { repetition_penalty, ..Generation::greedy(max_new_tokens) };
+    Options { generation, eos: eos.to_vec(), vocab_limit: None }
 }
 
 fn ids(v: &serde_json::Value) -> Vec<i64> {
@@ -118,7 +110,9 @@ fn sampling_repeats_with_its_seed_and_a_caller_can_stop_it() {
     let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
     let model = golden::load("tiny-tied", Kind::Float);
     let sample = |seed| {
-        let o = Options { do_sample: true, temperature: 0.95, top_p: 0.7, top_k: 50, seed, ..greedy(24, 1.0, &[]) };
+        let mut o = greedy(24, 1.0, &[]);
+        o.generation =
+            Generation { do_sample: true, temperature: 0.95, top_p: 0.7, top_k: 50, seed, ..Generation::greedy(24) };
         generate(&model, &tokenizer, &[&prompt("tiny-tied", "img_28")], &o, &mut |_, _| ControlFlow::Continue(()))
             .unwrap()
             .remove(0)
@@ -143,10 +137,146 @@ fn ids_beyond_the_tokenizer_are_never_chosen() {
     let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
     let model = golden::load("tiny-tied", Kind::Float);
     let limit = 100;
-    let o = Options { vocab_limit: Some(limit), repetition_penalty: 1.1, ..greedy(16, 1.0, &[]) };
+    let o = Options { vocab_limit: Some(limit), ..greedy(16, 1.1, &[]) };
     let answer =
         generate(&model, &tokenizer, &[&prompt("tiny-tied", "text_en")], &o, &mut |_, _| ControlFlow::Continue(()))
             .unwrap()
             .remove(0);
     assert!(answer.ids.iter().all(|id| *id < limit), "{:?}", answer.ids);
+}
+
+#[test]
+fn a_stop_text_ends_its_row_before_it_and_no_piece_shows_any_of_it() {
+    let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
+    let model = golden::load("tiny-tied", Kind::Float);
+    let prompt = prompt("tiny-tied", "text_en");
+    let free = greedy(24, 1.0, &[]);
+    let ask = |rows: &[Row]| {
+        let mut pieces = vec![String::new(); rows.len()];
+        let answers = generate_rows(&model, &tokenizer, rows, None, &mut |said| {
+            pieces[said.row] += said.text;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert!(answers.iter().zip(&pieces).all(|(answer, piece)| answer.text == *piece));
+        answers
+    };
+    let whole = ask(&[Row { prompt: &prompt, options: &free }]).remove(0);
+    assert_eq!(whole.text, tokenizer.decode(&whole.ids, true).unwrap());
+    // Text of the middle, over several tokens, and something that begins like it but never comes.
+    let at = whole.text.char_indices().nth(whole.text.chars().count() / 2).unwrap().0;
+    let stop: String = whole.text[at..].chars().take(6).collect();
+    let mut stopping = free.clone();
+    stopping.generation.stop = vec![format!("{stop}\u{1}"), stop.clone()];
+    let answers = ask(&[Row { prompt: &prompt, options: &free }, Row { prompt: &prompt, options: &stopping }]);
+    assert_eq!(answers[0], whole, "the row beside it goes on");
+    assert_eq!(answers[1].finish, Finish::Stop);
+    assert_eq!(answers[1].text, whole.text[..whole.text.find(&stop).unwrap()]);
+    assert_eq!(answers[1].ids, whole.ids[..answers[1].ids.len()]);
+    assert!(answers[1].ids.len() < whole.ids.len());
+}
+
+/// The logits of a whole forward pass over prompt and answer, at the places where each token of the answer was chosen.
+fn without_a_cache(model: &Qwen2Vl, tokenizer: &Tokenizer, prompt: &Prompt, said: &[i64]) -> Tensor {
+    let ids = [&prompt.ids[..], &said[..said.len() - 1]].concat();
+    let (from, n) = (prompt.ids.len() as i64 - 1, said.len() as i64);
+    let batch = collate_left(&[(&ids, &prompt.grids)], tokenizer);
+    let tokens = Tokens {
+        input_ids: Tensor::from_slice(&batch.input_ids).view([1, -1]),
+        position_ids: Tensor::from_slice(&batch.position_ids).view([3, 1, -1]),
+        attention_mask: None,
+    };
+    let pictures = (!prompt.grids.is_empty()).then(|| Pictures {
+        pixel_values: Tensor::from_slice(&prompt.pixel_values).view([-1, 1176]),
+        grids: prompt.grids.clone(),
+    });
+    model.forward(&tokens, pictures.as_ref(), &Ctx::default()).unwrap().get(0).narrow(0, from, n)
+}
+
+/// Greedy tokens are those that a forward pass without a cache chooses, wherever its two best are apart.
+fn assert_chosen_without_a_cache(what: &str, model: &Qwen2Vl, tokenizer: &Tokenizer, prompt: &Prompt, said: &[i64]) {
+    let _no_grad = tch::no_grad_guard();
+    let (best, ids) = without_a_cache(model, tokenizer, prompt, said).topk(2, -1, true, true);
+    let mut decided = 0;
+    for (i, id) in said.iter().enumerate() {
+        let at = |x: &Tensor, k| x.get(i as i64).double_value(&[k]);
+        if at(&best, 0) - at(&best, 1) > 2e-4 {
+            assert_eq!(at(&ids, 0) as i64, *id, "{what}: token {i}");
+            decided += 1;
+        }
+    }
+    assert!(2 * decided > said.len(), "{what}: too little is decided to say anything");
+}
+
+#[test]
+fn the_cache_changes_nothing_in_any_golden_case_alone_or_in_a_batch_that_shrinks() {
+    let cases = ["text_en", "text_zh", "img_28", "multiturn"];
+    for model_name in MODELS {
+        let tokenizer = Tokenizer::from_dir(&golden::path(&format!("models/{model_name}"))).unwrap();
+        let model = golden::load(model_name, Kind::Float);
+        let prompts = cases.map(|case| prompt(model_name, case));
+        // More tokens than the room that is taken first, so that it grows.
+        let alone = greedy(160, 1.0, &[]);
+        for (case, prompt) in cases.iter().zip(&prompts) {
+            let row = [Row { prompt, options: &alone }];
+            let answer =
+                generate_rows(&model, &tokenizer, &row, None, &mut |_| ControlFlow::Continue(())).unwrap().remove(0);
+            assert_eq!(answer.ids.len(), 160);
+            assert_chosen_without_a_cache(&format!("{model_name} {case}"), &model, &tokenizer, prompt, &answer.ids);
+        }
+        // Rows end after 4, 8, 60 and 70 tokens: the batch becomes smaller twice, and the rotary tables are made anew.
+        let lengths = [60, 4, 70, 8].map(|n| greedy(n, 1.0, &[]));
+        let rows: Vec<Row> = prompts.iter().zip(&lengths).map(|(prompt, options)| Row { prompt, options }).collect();
+        let answers = generate_rows(&model, &tokenizer, &rows, None, &mut |_| ControlFlow::Continue(())).unwrap();
+        for ((case, row), answer) in cases.iter().zip(&rows).zip(&answers) {
+            let what = format!("{model_name} {case} in a batch");
+            assert_eq!(answer.ids.len(), row.options.generation.max_new_tokens, "{what}");
+            assert_chosen_without_a_cache(&what, &model, &tokenizer, row.prompt, &answer.ids);
+        }
+    }
+}
+
+#[test]
+fn a_second_turn_reads_only_what_is_new_and_says_what_a_fresh_one_says() {
+    let tokenizer = Tokenizer::from_dir(&golden::path("models/tiny-tied")).unwrap();
+    let model = golden::load("tiny-tied", Kind::Float);
+    let ask = |memory: Option<&mut Memory>, prompt: &Prompt| {
+        let o = greedy(12, 1.0, &[]);
+        let row = [Row { prompt, options: &o }];
+        generate_rows(&model, &tokenizer, &row, memory, &mut |_| ControlFlow::Continue(())).unwrap().remove(0)
+    };
+    let follow = |first: &Prompt, said: &[i64], more: &str| Prompt {
+        ids: [&first.ids[..], said, &tokenizer.encode(more).unwrap()].concat(),
+        grids: first.grids.clone(),
+        pixel_values: first.pixel_values.clone(),
+    };
+    let next = "<|im_end|>\n<|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n";
+    for case in ["text_en", "img_28", "multiturn"] {
+        let mut memory = Memory::default();
+        let first = prompt("tiny-tied", case);
+        let one = ask(Some(&mut memory), &first);
+        assert_eq!((one.cached, &one.ids), (0, &ask(None, &first).ids));
+        // All that was said but its last token has been through the model.
+        let second = follow(&first, &one.ids, next);
+        let two = ask(Some(&mut memory), &second);
+        assert_eq!(two.cached, first.ids.len() + one.ids.len() - 1, "{case}");
+        assert_eq!(two.ids, ask(None, &second).ids, "{case}");
+        assert_chosen_without_a_cache(case, &model, &tokenizer, &second, &two.ids);
+        // The same once more: all but the last token is known. Then a third turn goes back to before the second answer.
+        let again = ask(Some(&mut memory), &second);
+        assert_eq!((again.cached, &again.ids), (second.ids.len() - 1, &two.ids));
+        let other =
+            follow(&first, &one.ids, "<|im_end|>\n<|im_start|>user\nOr else?<|im_end|>\n<|im_start|>assistant\n");
+        let three = ask(Some(&mut memory), &other);
+        let shared = second.ids.iter().zip(&other.ids).take_while(|(a, b)| a == b).count();
+        assert_eq!((three.cached, &three.ids), (shared, &ask(None, &other).ids), "{case}");
+    }
+    // The same words about another picture: nothing from the picture on is known.
+    let mut memory = Memory::default();
+    let mut seen = prompt("tiny-tied", "img_28");
+    ask(Some(&mut memory), &seen);
+    seen.pixel_values[7] += 0.5;
+    let picture = seen.ids.iter().position(|id| *id == tokenizer.image_pad).unwrap();
+    let answer = ask(Some(&mut memory), &seen);
+    assert_eq!((answer.cached, &answer.ids), (picture, &ask(None, &seen).ids));
 }

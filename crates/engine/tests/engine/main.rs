@@ -2,6 +2,7 @@
 //! (tests/golden/llamafactory). One binary, so that libtorch is linked once.
 
 mod answer;
+mod chat;
 mod export;
 mod export_adapter;
 mod export_readers;

@@ -46,7 +46,8 @@ fn profile(dataset_dir: &Path, overrides: &[&str]) -> Profile {
 fn with_trainer<T>(p: &Profile, after_loading: impl FnOnce(), work: impl FnOnce(&mut Trainer) -> T) -> T {
     tch::set_num_threads(1);
     let kind = Some(tch::Kind::Float);
-    let Ready { model, tokenizer, processor } = setup::load(&path("models/tiny-tied"), &[], kind, Device::Cpu).unwrap();
+    let Ready { model, tokenizer, processor, .. } =
+        setup::load(&path("models/tiny-tied"), &[], kind, Device::Cpu).unwrap();
     let samples = data::load(p, &tokenizer, &processor, &mut |_, _| {}).unwrap();
     after_loading();
     let plan = StepPlan::new(p, samples.train.len()).unwrap();
