@@ -1,11 +1,15 @@
 //! Command-line options that both programs know: `lightbox` checks them (and prints their help without libtorch),
 //! `lightbox-engine` acts on them. The options that name a model mean the same in every command.
 
+mod evaluate;
+
+pub use evaluate::{EvaluateArgs, PredictArgs, ReportArgs, ReportOptions, Variant, WorkArgs};
+
 use crate::generation::AskOptions;
 use crate::profile::{Device, InferDtype, Profile};
 use crate::vision::PixelBudget;
 use anyhow::{Result, bail};
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -238,7 +242,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "DIR")]
     pub media_dir: Option<PathBuf>,
     /// Only the first so many samples
-    #[arg(long, value_name = "N")]
+    #[arg(long, alias = "limit", value_name = "N")]
     pub max_samples: Option<usize>,
     /// Most tokens of a sample [default: 2048]
     #[arg(long, value_name = "N")]
@@ -274,26 +278,6 @@ pub struct ScoreArgs {
     pub data: DataArgs,
     /// One line per sample (index, loss_sum, n_target_tokens), then a summary line
     #[arg(long)]
-    pub json: bool,
-}
-
-/// `lightbox predict`
-#[derive(Debug, Clone, Args)]
-pub struct PredictArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    pub data: DataArgs,
-    #[command(flatten)]
-    pub generate: GenerateArgs,
-    /// Write the answers here, one JSON object a line: index, prompt, predict, label
-    #[arg(long, value_name = "FILE", default_value = "generated_predictions.jsonl")]
-    pub output: PathBuf,
-    /// Questions answered at once
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub batch_size: usize,
-    /// The summary as JSON
-    #[arg(long, action = ArgAction::SetTrue)]
     pub json: bool,
 }
 

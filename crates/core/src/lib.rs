@@ -9,6 +9,7 @@ pub mod chat;
 pub mod data;
 pub mod demo;
 pub mod estimate;
+pub mod evaluate;
 pub mod exit;
 pub mod fault;
 pub mod fs;

@@ -62,7 +62,7 @@ impl EvalResults {
 }
 
 /// transformers' `speed_metrics`.
-fn speed(metrics: &mut Map<String, Value>, split: &str, runtime: Duration, samples: f64, steps: f64) {
+pub fn speed(metrics: &mut Map<String, Value>, split: &str, runtime: Duration, samples: f64, steps: f64) {
     let seconds = runtime.as_secs_f64();
     metrics.insert(format!("{split}_runtime"), round(seconds, 4).into());
     if seconds > 0.0 {

@@ -1,6 +1,6 @@
 //! `lightbox score`: the loss of every sample.
 
-use crate::model::Ctx;
+use crate::model::{Ctx, Qwen2Vl};
 use crate::train::batches::Source;
 use crate::train::data::tell_left_out;
 use crate::train::step::{MicroBatch, cross_entropy, target_tokens};
@@ -37,7 +37,6 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
         .because(Exit::Data);
     }
 
-    let _no_grad = tch::no_grad_guard();
     let source = Source {
         samples: &samples,
         tokenizer: &ready.tokenizer,
@@ -48,11 +47,7 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
     let mut out = std::io::stdout().lock();
     let (mut total_loss, mut total_tokens) = (0.0f64, 0usize);
     for (row, sample) in samples.iter().enumerate() {
-        let host = source.assemble(&[row]).because(Exit::Data)?;
-        let mb = MicroBatch::upload(&host, ready.model.device(), ready.model.config.vision.patch_len());
-        let logits = ready.model.forward(&mb.tokens, mb.pictures.as_ref(), &Ctx::default())?;
-        let loss_sum = cross_entropy(&logits, &mb.labels, Reduction::Sum).double_value(&[]);
-        let n = target_tokens(&host.batch);
+        let (loss_sum, n) = label_loss(&ready.model, &source, row)?;
         total_loss += loss_sum;
         total_tokens += n;
         if args.json {
@@ -74,4 +69,17 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
         )?;
     }
     Ok(Exit::Finished)
+}
+
+/// Sum of the loss over the label tokens of sample `row`, in nats, and how many they are.
+///
+/// # Errors
+/// A picture that cannot be read any more; whatever libtorch throws.
+pub(crate) fn label_loss(model: &Qwen2Vl, source: &Source, row: usize) -> Result<(f64, usize)> {
+    let _no_grad = tch::no_grad_guard();
+    let host = source.assemble(&[row]).because(Exit::Data)?;
+    let mb = MicroBatch::upload(&host, model.device(), model.config.vision.patch_len());
+    let logits = model.forward(&mb.tokens, mb.pictures.as_ref(), &Ctx::default())?;
+    let loss_sum = cross_entropy(&logits, &mb.labels, Reduction::Sum).double_value(&[]); // a device sync
+    Ok((loss_sum, target_tokens(&host.batch)))
 }

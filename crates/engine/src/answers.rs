@@ -1,0 +1,131 @@
+//! Answers for all samples of a data set, in batches, into a journal. The prompt of a sample is everything but its last
+//! answer; its label is that answer.
+//!
+//! Samples of like length share a batch, the longest first: little padding, a memory that is too small shows at once, and
+//! what is left to do gets quicker towards the end. Which samples share a batch depends on the data alone, so a process
+//! that goes on where another was killed computes the same batches, and the same answers.
+
+use crate::commands::encode;
+use crate::commands::score::label_loss;
+use crate::generate::{Finish, Options, Prompt, generate};
+use crate::setup::Ready;
+use crate::train::batches::Source;
+use anyhow::Result;
+use lightbox_core::data::{Dataset, ImageRef, Prepared, Problem};
+use lightbox_core::evaluate::journal::Journal;
+use lightbox_core::evaluate::predictions::Prediction;
+use lightbox_core::profile::Profile;
+use lightbox_core::vision::PixelBudget;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub struct Work<'a> {
+    pub ready: &'a Ready,
+    pub dataset: &'a Dataset,
+    pub samples: &'a [Prepared],
+    pub budget: PixelBudget,
+    pub profile: &'a Profile,
+    pub options: &'a Options,
+    pub batch_size: usize,
+    /// The loss of the labels, too.
+    pub loss: bool,
+}
+
+/// What was made, beside the answers in the journal.
+#[derive(Default)]
+pub struct Made {
+    pub batches: usize,
+    pub tokens: usize,
+    pub problems: Vec<Problem>,
+}
+
+/// Answers what the journal does not have. `progress` hears how many answers are there, before the first batch and after
+/// each. When `stop` is set, at the next token, the answers of whole batches stay in the journal.
+///
+/// # Errors
+/// What libtorch or the journal throws; answers of earlier batches are kept.
+pub fn answer_all(
+    work: &Work,
+    journal: &mut Journal,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Made> {
+    let mut made = Made::default();
+    progress(journal.rows().len());
+    for batch in batches(work.samples, work.batch_size) {
+        if batch.iter().all(|&row| journal.rows().contains_key(&work.samples[row].index)) {
+            continue;
+        }
+        let Some(rows) = answer(work, &batch, stop, &mut made)? else { break };
+        journal.add(rows)?;
+        made.batches += 1;
+        progress(journal.rows().len());
+    }
+    Ok(made)
+}
+
+/// Positions in `samples`, batch by batch.
+fn batches(samples: &[Prepared], size: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..samples.len()).collect();
+    order.sort_by_key(|&row| std::cmp::Reverse(samples[row].encoded.input_ids.len())); // stable: then the data's order
+    order.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
+}
+
+/// One batch. `None`: stopped.
+fn answer(work: &Work, batch: &[usize], stop: &AtomicBool, made: &mut Made) -> Result<Option<Vec<Prediction>>> {
+    let Ready { model, tokenizer, .. } = work.ready;
+    let mut questions = Vec::with_capacity(batch.len());
+    for &row in batch {
+        match question(work, &work.samples[row]) {
+            Ok((prompt, label)) => questions.push((row, prompt, label)),
+            Err(problem) => made.problems.push(problem),
+        }
+    }
+    if questions.is_empty() {
+        return Ok(Some(vec![]));
+    }
+    let prompts: Vec<&Prompt> = questions.iter().map(|(_, prompt, _)| prompt).collect();
+    let listen = &mut |_, _| {
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let answers = generate(model, tokenizer, &prompts, work.options, listen)?;
+    if answers.iter().any(|a| a.finish == Finish::Cancelled) {
+        return Ok(None);
+    }
+    let source =
+        Source { samples: work.samples, tokenizer, processor: &work.ready.processor, budget: work.budget, multiple: 1 };
+    let mut rows = Vec::with_capacity(answers.len());
+    for ((row, prompt, label), answer) in questions.iter().zip(answers) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        made.tokens += answer.ids.len();
+        let sample = &work.samples[*row];
+        let loss = if work.loss { Some(label_loss(model, &source, *row)?) } else { None };
+        rows.push(Prediction {
+            prompt: tokenizer.decode(&prompt.ids, false)?,
+            predict: tokenizer.decode(&answer.ids, work.profile.skip_special_tokens)?,
+            label: format!("{label}\n"), // the template's, as in LLaMA-Factory's file
+            index: Some(sample.index),
+            images: sample.images.iter().map(ImageRef::describe).collect(),
+            loss_sum: loss.map(|(sum, _)| sum),
+            n_target_tokens: loss.map(|(_, n)| n),
+        });
+    }
+    Ok(Some(rows))
+}
+
+/// A sample's question, encoded, and the answer that the data has for it.
+fn question(work: &Work, prepared: &Prepared) -> Result<(Prompt, String), Problem> {
+    let Ready { tokenizer, processor, .. } = work.ready;
+    let sample = work.dataset.get(prepared.index)?;
+    let mut conversation = sample.conversation;
+    let label = conversation.messages.pop().map(|m| m.content).unwrap_or_default();
+    let system = work.profile.default_system.as_deref();
+    match encode(tokenizer, processor, &conversation, &sample.images, work.budget, system) {
+        Ok(prompt) => Ok((prompt, label)),
+        Err(e) => {
+            Err(Problem { index: prepared.index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") })
+        }
+    }
+}
