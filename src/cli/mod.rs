@@ -5,7 +5,9 @@ mod ask;
 mod data;
 mod download;
 mod estimate;
+mod evaluate;
 mod progress;
+mod report;
 pub mod runs;
 mod table;
 pub mod train;
@@ -14,7 +16,7 @@ mod workbench;
 pub mod worker;
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, ExportArgs, PredictArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, EvaluateArgs, ExportArgs, PredictArgs, ReportArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::say::say;
@@ -48,8 +50,12 @@ enum Command {
     Chat(ChatArgs),
     /// Loss of every sample of a data set
     Score(ScoreArgs),
-    /// Answers for a whole data set
+    /// Answers for a whole data set, with BLEU-4, ROUGE, exact match and loss
     Predict(PredictArgs),
+    /// The base model and adapters on one data set, and a report. Each --adapter is a model of its own here
+    Evaluate(EvaluateArgs),
+    /// Compare files of answers: tables with confidence intervals, samples side by side
+    Report(ReportArgs),
     /// Merge adapters into their base and write a model folder for others to load
     Export(ExportArgs),
     /// The whole job on embedded content, on the CPU of any machine
@@ -79,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
         Command::Chat(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => worker::pass_on(),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Report(args) => report::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Demo(args) => crate::demo::run(args),
         Command::TerminalCheck => crate::term::check::run(),
         Command::Supervise { run } => RunDir::open(run)

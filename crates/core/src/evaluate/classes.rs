@@ -222,7 +222,7 @@ mod tests {
             ("classes:\n  m:\n    a: [x]\n", &["classes.m", "two classes"]),
             ("classes: {}\n", &["names no group"]),
             ("classes: 3\n", &["line 1"]),
-            ("clases:\n  m: 1\n", &["clases", "line 1"]),
+            ("clases:\n  m: 1\n", &["unknown field `clases`, expected `classes`"]),
             ("classes: [\n", &["line"]),
         ] {
             let error = format!("{:#}", Classes::parse(yaml).unwrap_err());

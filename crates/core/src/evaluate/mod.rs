@@ -1,6 +1,8 @@
+//! How good answers are: measures over the files of `lightbox predict` (and LLaMA-Factory's), and reports that compare
 //! several models on the same samples. No libtorch and no model in here.
 //!
 //! [`predictions`] is the file, [`similarity`] BLEU and ROUGE, [`classes`] what an answer names, [`interval`] how sure a mean
+//! is. [`measures`] puts them together for one model, [`comparison`] for several, and [`report`] writes what people read.
 
 pub mod classes;
 pub mod comparison;
@@ -8,4 +10,5 @@ pub mod interval;
 pub mod journal;
 pub mod measures;
 pub mod predictions;
+pub mod report;
 pub mod similarity;

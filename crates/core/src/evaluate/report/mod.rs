@@ -1,0 +1,172 @@
+//! A comparison as people read it: report.html (one file, no script, pictures inside), report.md (pictures beside it) and
+//! report.json (everything).
+//!
+//! Questions, labels, answers, names and paths come from data and models: every one of them passes
+//! [`crate::safe_text::clean`] and the escaping of its format, and [`html`] cannot write a text that did not.
+
+mod html;
+mod markdown;
+mod marks;
+mod thumbnail;
+
+use super::comparison::{Comparison, Row, Sample};
+use super::interval::Estimate;
+use crate::fs;
+use anyhow::Result;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Samples in each of the two lists of largest changes.
+const CHANGED: usize = 10;
+/// Folder of report.md's pictures, beside it.
+const PICTURES: &str = "report-pictures";
+
+/// A picture's encoded file, or why it cannot be shown.
+pub type Picture = Result<Vec<u8>, String>;
+
+/// What a report shows beside all measures.
+pub struct Contents<'a> {
+    title: &'a str,
+    comparison: &'a Comparison,
+    /// Positions in the comparison's samples.
+    better: Vec<usize>,
+    worse: Vec<usize>,
+    shown: Vec<Shown<'a>>,
+}
+
+/// A sample with small pictures (JPEG).
+struct Shown<'a> {
+    sample: &'a Sample,
+    pictures: Vec<Picture>,
+}
+
+/// Writes the three files into `dir`. At most `show` samples stand side by side, those that changed most first among them;
+/// `pictures` finds a sample's picture files.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(
+    dir: &Path,
+    title: &str,
+    comparison: &Comparison,
+    show: usize,
+    pictures: &mut dyn FnMut(&Sample) -> Vec<Picture>,
+) -> Result<Vec<PathBuf>> {
+    let (better, worse) = comparison.most_changed(CHANGED);
+    let all = 0..comparison.samples.len();
+    let chosen: BTreeSet<usize> = better
+        .iter()
+        .chain(&worse)
+        .copied()
+        .chain(all)
+        .scan(BTreeSet::new(), |seen, i| {
+            seen.insert(i);
+            (seen.len() <= show.max(better.len() + worse.len())).then_some(i)
+        })
+        .collect();
+    let small = |p: Picture| p.and_then(|file| thumbnail::jpeg(&file).map_err(|e| e.to_string()));
+    let shown: Vec<Shown> = chosen
+        .iter()
+        .map(|&i| &comparison.samples[i])
+        .map(|sample| Shown { sample, pictures: pictures(sample).into_iter().map(small).collect() })
+        .collect();
+    let contents = Contents { title, comparison, better, worse, shown };
+
+    fs::create_dir_all(dir)?;
+    let folder = dir.join(PICTURES);
+    fs::remove_dir_all(&folder)?;
+    for shown in &contents.shown {
+        for (nth, jpeg) in shown.pictures.iter().enumerate().filter_map(|(n, p)| Some((n, p.as_ref().ok()?))) {
+            fs::create_dir_all(&folder)?;
+            fs::write_replacing(&folder.join(picture_name(shown.sample, nth)), jpeg)?;
+        }
+    }
+    let report = json!({"title": title, "report": 1, "comparison": comparison,
+        "better": indices(comparison, &contents.better), "worse": indices(comparison, &contents.worse)});
+    let files = [
+        ("report.html", html::page(&contents)),
+        ("report.md", markdown::page(&contents)),
+        ("report.json", serde_json::to_string_pretty(&report)?),
+    ];
+    files
+        .into_iter()
+        .map(|(name, text)| {
+            let path = dir.join(name);
+            fs::write_atomic(&path, text.as_bytes())?;
+            Ok(path)
+        })
+        .collect()
+}
+
+fn indices(c: &Comparison, positions: &[usize]) -> Vec<usize> {
+    positions.iter().map(|&i| c.samples[i].index).collect()
+}
+
+fn picture_name(sample: &Sample, nth: usize) -> String {
+    format!("{}-{}.jpg", sample.index, nth + 1)
+}
+
+/// `12.34`, and losses, which are small, with four digits.
+fn number(row: &Row, x: f64) -> String {
+    if row.higher_is_better { format!("{x:.2}") } else { format!("{x:.4}") }
+}
+
+/// `12.34 (10.00 to 14.00)`
+pub fn estimate(row: &Row, e: &Estimate) -> String {
+    format!("{} ({} to {})", number(row, e.value), number(row, e.low), number(row, e.high))
+}
+
+/// `+1.00 (0.50 to 1.50)`
+pub fn difference(row: &Row, e: &Estimate) -> String {
+    let sign = if e.value > 0.0 { "+" } else { "" };
+    format!("{sign}{}", estimate(row, e))
+}
+
+/// What a difference says, beyond chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Better,
+    Worse,
+    Open,
+}
+
+fn verdict(row: &Row, e: &Estimate) -> Verdict {
+    match (e.excludes_zero(), (e.value > 0.0) == row.higher_is_better) {
+        (false, _) => Verdict::Open,
+        (true, true) => Verdict::Better,
+        (true, false) => Verdict::Worse,
+    }
+}
+
+/// A prompt as people read it: without the system text, special tokens and the row of picture tokens.
+fn question(prompt: &str) -> String {
+    let mut out = String::new();
+    for turn in prompt.split("<|im_start|>").filter(|turn| !turn.starts_with("system\n")) {
+        let turn = turn.split("<|im_end|>").next().unwrap_or_default();
+        let (role, text) = turn.split_once('\n').unwrap_or(("", turn));
+        let text = text.trim();
+        if text.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        // Of several turns the answers before the last question are the model's own.
+        if role == "assistant" {
+            out += "— ";
+        }
+        out += text;
+    }
+    let mut rest = out.as_str();
+    let mut shown = String::new();
+    while let Some((before, after)) = rest.split_once("<|vision_start|>") {
+        shown += before;
+        let pads = after.trim_start_matches("<|image_pad|>");
+        rest = pads.strip_prefix("<|vision_end|>").unwrap_or(pads);
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests;
