@@ -14,6 +14,7 @@ use anyhow::Result;
 use lightbox_core::data::{Dataset, ImageRef, Prepared, Problem};
 use lightbox_core::evaluate::journal::Journal;
 use lightbox_core::evaluate::predictions::Prediction;
+use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
 use lightbox_core::vision::PixelBudget;
 use std::ops::ControlFlow;
@@ -57,7 +58,7 @@ pub fn answer_all(
             continue;
         }
         let Some(rows) = answer(work, &batch, stop, &mut made)? else { break };
-        journal.add(rows)?;
+        journal.add(rows).because(Exit::Disk)?;
         made.batches += 1;
         progress(journal.rows().len());
     }

@@ -28,6 +28,7 @@ pub struct Comparison {
     /// Answers of each model to samples that another one lacks: they count nowhere.
     pub left_out: Vec<usize>,
     pub bootstrap_seed: u64,
+    pub bootstrap_draws: usize,
 }
 
 /// A measure of all models.
@@ -131,13 +132,15 @@ impl Comparison {
                 measures(&scores, classes)
             })
             .collect();
+        let bootstrap = Bootstrap::new(samples.len(), seed);
         Ok(Self {
             models: answers.iter().map(|a| a.model.clone()).collect(),
-            measures: rows(&columns, &Bootstrap::new(samples.len(), seed)),
+            measures: rows(&columns, &bootstrap),
             classes: classes.map_or(vec![], |c| (0..c.groups.len()).map(|g| group(c, g, &samples)).collect()),
             left_out: answers.iter().map(|a| a.rows.len() - samples.len()).collect(),
             samples,
             bootstrap_seed: seed,
+            bootstrap_draws: bootstrap.draws(),
         })
     }
 

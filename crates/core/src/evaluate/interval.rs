@@ -75,6 +75,11 @@ impl Bootstrap {
         Self { draws: (0..draws).map(draw).collect() }
     }
 
+    /// How many draws.
+    pub fn draws(&self) -> usize {
+        self.draws.len()
+    }
+
     /// `None`: no sample counts. `map` turns the ratio into what is shown (a perplexity is the exponential of a loss).
     pub fn estimate(&self, ratio: &Ratio, map: fn(f64) -> f64) -> Option<Estimate> {
         let value = map(ratio.value()?);

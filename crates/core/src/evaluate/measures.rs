@@ -3,7 +3,7 @@
 use super::classes::Classes;
 use super::interval::Ratio;
 use super::predictions::Prediction;
-use super::similarity::{Similarity, similarity};
+use super::similarity::{Similarity, bleu_4, similarity};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization;
@@ -43,7 +43,7 @@ impl Scores {
         let groups = classes.map_or(&[][..], |c| &c.groups);
         Self {
             similarity: similarity(&p.predict, &p.label),
-            bleu_4_stripped: similarity(&p.predict, p.clean_label()).bleu_4,
+            bleu_4_stripped: bleu_4(&p.predict, p.clean_label()),
             exact_match: plain(&p.predict) == plain(&p.label),
             exact_match_strict: p.predict == p.label.strip_suffix('\n').unwrap_or(&p.label),
             loss_sum: p.loss_sum,

@@ -26,8 +26,7 @@ pub struct Similarity {
 /// Of an answer and its label, both as they are: a newline at the end of the label counts against every answer, as it
 /// does in LLaMA-Factory, whose labels have one.
 pub fn similarity(predict: &str, label: &str) -> Similarity {
-    let percent = |share: f64| crate::runs::round(share * 100.0, 4);
-    let bleu_4 = percent(bleu_4(predict, label));
+    let bleu_4 = bleu_4(predict, label);
     let (hypothesis, reference) = (spaced(predict), spaced(label));
     // The Python code says 0 here, where rouge_chinese would raise an error.
     if [&hypothesis, &reference].iter().any(|text| text.chars().all(is_space)) {
@@ -93,8 +92,8 @@ fn parts<'t>(regex: &Regex, text: &'t str) -> Vec<(&'t str, bool)> {
     parts
 }
 
-/// nltk 3.10's `sentence_bleu([label], predict, smoothing_function=SmoothingFunction().method3)`, in 0..=1.
-fn bleu_4(predict: &str, label: &str) -> f64 {
+/// nltk 3.10's `sentence_bleu([label], predict, smoothing_function=SmoothingFunction().method3)`, 0 to 100, rounded.
+pub fn bleu_4(predict: &str, label: &str) -> f64 {
     let (h, r): (Vec<char>, Vec<char>) = (predict.chars().collect(), label.chars().collect());
     let mut log_sum = 0.0;
     let mut halvings = 0;
@@ -112,7 +111,11 @@ fn bleu_4(predict: &str, label: &str) -> f64 {
         log_sum += 0.25 * precision.ln();
     }
     let brevity = if h.len() > r.len() { 1.0 } else { (1.0 - r.len() as f64 / h.len() as f64).exp() };
-    brevity * log_sum.exp()
+    percent(brevity * log_sum.exp())
+}
+
+fn percent(share: f64) -> f64 {
+    crate::runs::round(share * 100.0, 4)
 }
 
 /// n-grams of `h` that `r` has, too, each counted at most as often as it is in `r`; and all of `h`, at least 1.

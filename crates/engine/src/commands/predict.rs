@@ -104,13 +104,17 @@ impl<'a> Set<'a> {
         output: &Path,
         told: &mut Told,
     ) -> Result<Done> {
-        let settings = self.settings(adapters, work)?;
+        let settings = self.settings(ready, adapters, work)?;
         if !work.fresh && is_finished(output, &settings) {
             let rows = predictions::read(output).because(Exit::Data)?;
             let left_out = self.dataset.len() - rows.len();
             return Ok(Done { rows, new: 0, batches: 0, time: Duration::ZERO, tokens: 0, left_out });
         }
-        let mut journal = Journal::open(output, &settings, work.fresh).map_err(with_code)?;
+        let mut journal = Journal::open(output, &settings, work.fresh).map_err(|error| {
+            // Of the disk, or answers of other settings in the way.
+            let is_io = exit::causes(&error).any(|cause| cause.is::<std::io::Error>());
+            Err::<(), _>(error).because(if is_io { Exit::Disk } else { Exit::Config }).unwrap_err()
+        })?;
         let kept = journal.rows().len();
         if kept > 0 {
             eprintln!("{kept} answers are there from before; going on behind them");
@@ -128,7 +132,7 @@ impl<'a> Set<'a> {
         };
         told.begin(self.samples.len());
         let (stop, started) = (told.stop.clone(), Instant::now());
-        let made = answer_all(&todo, &mut journal, &stop, &mut |done| told.progress(done)).map_err(with_code)?;
+        let made = answer_all(&todo, &mut journal, &stop, &mut |done| told.progress(done))?;
         told.end();
         tell_left_out(&made.problems);
         if stop.load(Ordering::Relaxed) {
@@ -143,7 +147,7 @@ impl<'a> Set<'a> {
     }
 
     /// All that shapes the answers. Weights and data by what is in them: the same folder may hold other ones tomorrow.
-    fn settings(&self, adapters: &[PathBuf], work: &WorkArgs) -> Result<Map<String, Value>> {
+    fn settings(&self, ready: &Ready, adapters: &[PathBuf], work: &WorkArgs) -> Result<Map<String, Value>> {
         let (r, g) = (self.resolved, &self.generation);
         let contents = |dir: &PathBuf| identity::model(dir).map(|files| json!(files));
         let adapters = adapters.iter().map(contents).collect::<std::io::Result<Vec<_>>>().because(Exit::Model)?;
@@ -153,7 +157,7 @@ impl<'a> Set<'a> {
             "adapter": adapters,
             "data": identity::data(&self.samples),
             "dtype": r.dtype,
-            "device": format!("{:?}", r.device),
+            "device": format!("{:?}", ready.model.device()),
             "image_max_pixels": r.budget.max,
             "image_min_pixels": r.budget.min,
             "default_system": self.profile.default_system,
@@ -194,20 +198,6 @@ impl<'a> Set<'a> {
                 "{samples} answers ({tokens} tokens, {seconds:.1} s) in {output}; {left_out} samples left out"
             )
         };
-    }
-}
-
-/// What went wrong with files is the disk's; answers of other settings are the command line's.
-fn with_code(error: anyhow::Error) -> anyhow::Error {
-    if exit::code(&error) != Exit::Failed {
-        return error;
-    }
-    let is_io = exit::causes(&error).any(|c| c.is::<std::io::Error>());
-    let is_torch = exit::causes(&error).any(|c| c.is::<tch::TchError>());
-    match (is_io, is_torch) {
-        (true, _) => Err::<(), _>(error).because(Exit::Disk).unwrap_err(),
-        (_, true) => error,
-        _ => Err::<(), _>(error).because(Exit::Config).unwrap_err(),
     }
 }
 

@@ -43,8 +43,7 @@ pub fn page(contents: &Contents) -> String {
     for (model, left_out) in c.models.iter().zip(&c.left_out).filter(|(_, n)| **n > 0) {
         h.text(&format!("{left_out} answers of {model} are to other samples and count nowhere. "));
     }
-    h.raw("In brackets: 95 % of 2000 bootstrap draws over the samples");
-    h.text(&format!(" (seed {}).", c.bootstrap_seed)).raw("</p>\n<h2>Measures</h2>\n<table><thead><tr><th></th>");
+    h.text(&super::intervals(c)).raw("</p>\n<h2>Measures</h2>\n<table><thead><tr><th></th>");
     for model in &c.models {
         h.raw("<th>").text(model).raw("</th>");
     }

@@ -30,7 +30,7 @@ pub fn page(contents: &Contents) -> String {
     for (model, left_out) in c.models.iter().zip(&c.left_out).filter(|(_, n)| **n > 0) {
         out += &format!("{left_out} answers of {} are to other samples and count nowhere. ", text(model));
     }
-    out += &format!("In brackets: 95 % of 2000 bootstrap draws over the samples (seed {}).\n\n", c.bootstrap_seed);
+    out += &format!("{}\n\n", super::intervals(c));
     out += &head("measure", &c.models);
     for row in &c.measures {
         let cells = row.values.iter().map(|e| e.map_or("—".into(), |e| estimate(row, &e)));

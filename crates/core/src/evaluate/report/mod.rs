@@ -107,6 +107,12 @@ fn picture_name(sample: &Sample, nth: usize) -> String {
     format!("{}-{}.jpg", sample.index, nth + 1)
 }
 
+/// What the brackets are.
+fn intervals(c: &Comparison) -> String {
+    let (draws, seed) = (c.bootstrap_draws, c.bootstrap_seed);
+    format!("In brackets: 95 % of {draws} bootstrap draws over the samples (seed {seed}).")
+}
+
 /// `12.34`, and losses, which are small, with four digits.
 fn number(row: &Row, x: f64) -> String {
     if row.higher_is_better { format!("{x:.2}") } else { format!("{x:.4}") }
