@@ -16,6 +16,7 @@ use lightbox_core::evaluate::journal::Journal;
 use lightbox_core::evaluate::predictions::Prediction;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
+use lightbox_core::text::number_pictures;
 use lightbox_core::vision::PixelBudget;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,8 @@ pub struct Work<'a> {
     pub budget: PixelBudget,
     pub profile: &'a Profile,
     pub options: &'a Options,
+    /// `Picture 1:` before the first picture, and so on.
+    pub number_pictures: bool,
     pub batch_size: usize,
     /// The loss of the labels, too.
     pub loss: bool,
@@ -105,7 +108,10 @@ fn answer(work: &Work, batch: &[usize], stop: &AtomicBool, made: &mut Made) -> R
         let loss = if work.loss { Some(label_loss(model, &source, *row)?) } else { None };
         rows.push(Prediction {
             prompt: tokenizer.decode(&prompt.ids, false)?,
-            predict: tokenizer.decode(&answer.ids, work.profile.skip_special_tokens)?,
+            predict: match work.profile.skip_special_tokens {
+                true => answer.text,
+                false => tokenizer.decode(&answer.ids, false)?,
+            },
             label: format!("{label}\n"), // the template's, as in LLaMA-Factory's file
             index: Some(sample.index),
             images: sample.images.iter().map(ImageRef::describe).collect(),
@@ -122,6 +128,9 @@ fn question(work: &Work, prepared: &Prepared) -> Result<(Prompt, String), Proble
     let sample = work.dataset.get(prepared.index)?;
     let mut conversation = sample.conversation;
     let label = conversation.messages.pop().map(|m| m.content).unwrap_or_default();
+    if work.number_pictures {
+        number_pictures(&mut conversation);
+    }
     let system = work.profile.default_system.as_deref();
     match encode(tokenizer, processor, &conversation, &sample.images, work.budget, system) {
         Ok(prompt) => Ok((prompt, label)),

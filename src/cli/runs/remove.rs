@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Files and folders of a run, ours and those that LLaMA-Factory and the HF Trainer leave. A `*` at the end stands for
 /// anything.
-const OWN: [&str; 52] = [
+const OWN: [&str; 53] = [
     ".lock*",
     ".partial-*",
     ".run.json.lock",

@@ -12,6 +12,7 @@ use lightbox_core::evaluate::journal::{Journal, is_finished};
 use lightbox_core::evaluate::measures::{Scores, measures, named};
 use lightbox_core::evaluate::predictions::{self, Prediction};
 use lightbox_core::exit::{self, Because, Exit};
+use lightbox_core::generation::Generation;
 use lightbox_core::profile::Profile;
 use lightbox_core::runs::{identity, results};
 use lightbox_core::safe_text::clean;
@@ -55,7 +56,9 @@ pub(super) struct Set<'a> {
     problems: Vec<Problem>,
     resolved: &'a ResolvedModel,
     profile: &'a Profile,
-    generation: Profile,
+    generation: Generation,
+    /// `Picture 1:` before the first picture, and so on.
+    number_pictures: bool,
 }
 
 /// What became of it.
@@ -89,7 +92,10 @@ impl<'a> Set<'a> {
             return Err(anyhow!("no sample of {names} can be used; {bad} are bad (`lightbox data check` lists them)"))
                 .because(Exit::Data);
         }
-        Ok(Self { dataset, samples, problems, resolved, profile, generation: generate.over(Some(profile)) })
+        let asked = generate.options();
+        let generation = asked.settle(Some(profile), &ready.defaults).because(Exit::Config)?;
+        let number_pictures = asked.number_pictures;
+        Ok(Self { dataset, samples, problems, resolved, profile, generation, number_pictures })
     }
 
     /// Answers all samples into `output`, with `adapters` on the model; goes on where an earlier process was stopped.
@@ -119,13 +125,14 @@ impl<'a> Set<'a> {
         if kept > 0 {
             eprintln!("{kept} answers are there from before; going on behind them");
         }
-        let options = super::options(&self.generation, &ready.model.config, &ready.tokenizer);
+        let options = super::options(self.generation.clone(), &ready.model.config, &ready.tokenizer);
         let todo = Work {
             ready,
             dataset: &self.dataset,
             samples: &self.samples,
             budget: self.resolved.budget,
             profile: self.profile,
+            number_pictures: self.number_pictures,
             options: &options,
             batch_size: work.batch_size,
             loss: !work.no_loss,
@@ -167,6 +174,9 @@ impl<'a> Set<'a> {
             "temperature": g.temperature,
             "top_p": g.top_p,
             "top_k": g.top_k,
+            "min_p": g.min_p,
+            "stop": g.stop,
+            "number_pictures": self.number_pictures,
             "repetition_penalty": g.repetition_penalty,
             "seed": g.seed,
             "batch_size": work.batch_size,
