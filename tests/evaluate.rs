@@ -176,16 +176,78 @@ fn predict_leaves_llama_factorys_files_and_the_losses_of_score() {
     assert!((results["predict_perplexity"].as_f64().unwrap() - loss.exp()).abs() < 1e-6);
 }
 
+/// An adapter after two updates on that set: `run` in the folder.
+fn trained(dir: &Path) -> PathBuf {
+    let adapter = dir.join("run");
+    let (dataset_dir, output_dir) =
+        (format!("dataset_dir={}", dir.display()), format!("output_dir={}", adapter.display()));
+    let train = ["train", "profiles/demo.yaml", "model_name_or_path=assets/demo-model", "dataset=set", "max_steps=2"];
+    ok(run(&[&train[..], &[&dataset_dir, &output_dir, "device=cpu"]].concat()));
+    adapter
+}
+
+#[test]
+fn compare_asks_all_models_about_every_picture_of_a_folder() {
+    let temp = tempfile::tempdir().unwrap();
+    data_set(temp.path());
+    let adapter = trained(temp.path()).display().to_string();
+    let slices = temp.path().join("slices");
+    std::fs::create_dir(&slices).unwrap();
+    let picture = Path::new(ROOT).join("tests/golden/images/ct_small.png");
+    for name in ["s10.png", "s2.png", "s1.png"] {
+        std::fs::copy(&picture, slices.join(name)).unwrap();
+    }
+    std::fs::write(slices.join("notes.txt"), "no picture").unwrap();
+    let folder = slices.display().to_string();
+    let compare = ["compare", "--adapter", &adapter, "--prompt", "Describe the image.", "--greedy", "--device", "cpu"];
+    let args = [&compare[..], &["--max-new-tokens", "12", "--images", &folder]].concat();
+    let rows = lines(&ok(run(&[&args[..], &["--json", "--batch-size", "2"]].concat())));
+    let names: Vec<&str> = rows.iter().map(|r| r["images"][0].as_str().unwrap().rsplit('/').next().unwrap()).collect();
+    assert_eq!(names, ["s1.png", "s2.png", "s10.png"]);
+    // The answers are those of `chat`, with the adapter and without it.
+    let answer = |row: &Value, i: usize| row["answers"][i]["text"].as_str().unwrap().to_owned();
+    for (i, with) in [(0, None), (1, Some(&adapter))] {
+        let image = slices.join("s2.png").display().to_string();
+        let mut chat =
+            vec!["chat", "--model", "assets/demo-model", "--image", &image, "--prompt", "Describe the image."];
+        chat.extend(["--greedy", "--device", "cpu", "--max-new-tokens", "12", "--json"]);
+        // pictures as in training, for base and adapter alike
+        chat.extend(["--image-max-pixels", "12544", "--image-min-pixels", "12544"]);
+        chat.extend(with.iter().flat_map(|dir| ["--adapter", dir.as_str()]));
+        let alone = lines(&ok(run(&chat))).pop().unwrap();
+        assert!(rows.iter().all(|row| answer(row, i) == alone["text"].as_str().unwrap()), "{rows:?}\n{alone}");
+    }
+    for (name, words) in
+        [("t.md", "slices/s10.png"), ("t.csv", "\"image\",\"prompt\",\"base\",\"run\""), ("t.jsonl", "s1.png")]
+    {
+        let table = temp.path().join(name);
+        let said = ok(run(&[&args[..], &["--output", table.to_str().unwrap()]].concat()));
+        assert!(said.contains("3 questions to 2 models"), "{said}");
+        let text = std::fs::read_to_string(&table).unwrap();
+        assert!(text.contains(words) && text.contains(answer(&rows[0], 1).lines().next().unwrap()), "{text}");
+    }
+
+    // One picture that is none does not cost the others their answers.
+    std::fs::write(slices.join("s3.png"), "no picture").unwrap();
+    let out = run(&[&args[..], &["--json"]].concat());
+    assert_eq!(out.status.code(), Some(11), "{}", err(&out));
+    let rows = lines(&String::from_utf8(out.stdout.clone()).unwrap());
+    assert!(rows[2]["answers"][0]["error"].as_str().unwrap().contains("s3.png"), "{rows:?}");
+    assert!(err(&out).contains("2 of 8 answers") && !answer(&rows[3], 0).is_empty(), "{}", err(&out));
+    for (extra, words) in
+        [(&["--no-base", "--output", "x.txt"][..], ".md, .csv or .jsonl"), (&["--adapter", &adapter], "twice")]
+    {
+        let out = run(&[&args[..], extra].concat());
+        assert!(!out.status.success() && err(&out).contains(words), "{}", err(&out));
+    }
+}
+
 #[test]
 fn evaluate_compares_base_and_adapter_from_one_model_and_report_does_the_same_from_files() {
     let temp = tempfile::tempdir().unwrap();
     data_set(temp.path());
     let data = temp.path().to_str().unwrap();
-    let (adapter, out) = (temp.path().join("run"), temp.path().join("evaluation"));
-    let (dataset_dir, output_dir) = (format!("dataset_dir={data}"), format!("output_dir={}", adapter.display()));
-    let train = ["train", "profiles/demo.yaml", "model_name_or_path=assets/demo-model", "dataset=set", "max_steps=2"];
-    ok(run(&[&train[..], &[&dataset_dir, &output_dir, "device=cpu"]].concat()));
-
+    let (adapter, out) = (trained(temp.path()), temp.path().join("evaluation"));
     let classes = temp.path().join("classes.yaml");
     let (adapter, out_dir, classes) = (adapter.to_str().unwrap(), out.to_str().unwrap(), classes.to_str().unwrap());
     let args = ["evaluate", "--adapter", adapter, "--dataset-dir", data, "--dataset", "set", "--device", "cpu"];

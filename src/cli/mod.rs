@@ -16,7 +16,7 @@ mod workbench;
 pub mod worker;
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, EvaluateArgs, ExportArgs, PredictArgs, ReportArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, CompareArgs, EvaluateArgs, ExportArgs, PredictArgs, ReportArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::say::say;
@@ -54,6 +54,8 @@ enum Command {
     Predict(PredictArgs),
     /// The base model and adapters on one data set, and a report. Each --adapter is a model of its own here
     Evaluate(EvaluateArgs),
+    /// One question, or one about each picture of a folder, to several models
+    Compare(CompareArgs),
     /// Compare files of answers: tables with confidence intervals, samples side by side
     Report(ReportArgs),
     /// Merge adapters into their base and write a model folder for others to load
@@ -84,7 +86,9 @@ pub fn main() -> ExitCode {
         }
         Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
-        Command::Chat(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => worker::pass_on(),
+        Command::Chat(_) | Command::Compare(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => {
+            worker::pass_on()
+        }
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Report(args) => report::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Demo(args) => crate::demo::run(args),

@@ -1,5 +1,5 @@
-//! `lightbox-engine`, which computes: where it is, how it is started, and the commands that it does alone (`chat`, `score`,
-//! `predict`, `export`). Their options are checked here, so that what is wrong is said before libtorch loads.
+//! `lightbox-engine`, which computes: where it is, how it is started, and the commands that it does alone (`chat`, `compare`,
+//! `score`, `predict`, `export`). Their options are checked here, so that what is wrong is said before libtorch loads.
 
 use anyhow::{Context, Result};
 use lightbox_core::exit::{Because, Exit};

@@ -1,8 +1,10 @@
 //! Command-line options that both programs know: `lightbox` checks them (and prints their help without libtorch),
 //! `lightbox-engine` acts on them. The options that name a model mean the same in every command.
 
+mod compare;
 mod evaluate;
 
+pub use compare::CompareArgs;
 pub use evaluate::{EvaluateArgs, PredictArgs, ReportArgs, ReportOptions, Variant, WorkArgs};
 
 use crate::generation::AskOptions;

@@ -1,7 +1,7 @@
 //! The worker's command line. `lightbox` starts it; torchrun, srun or a person may as well.
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, EvaluateArgs, ExportArgs, PredictArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, CompareArgs, EvaluateArgs, ExportArgs, PredictArgs, ScoreArgs};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::launch::{Launch, tell_torchrun};
 use lightbox_core::profile::Profile;
@@ -45,6 +45,8 @@ enum Command {
     Predict(PredictArgs),
     /// Answers of several models for one data set, one file each
     Evaluate(EvaluateArgs),
+    /// One question, or one about each picture of a folder, to several models
+    Compare(CompareArgs),
     /// Merge adapters into their base and write a model folder for others to load
     Export(ExportArgs),
 }
@@ -84,6 +86,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         // It takes stdout away before libtorch can print there.
         Command::Answer { batch_size } => commands::answer::run(*batch_size),
         Command::Predict(args) => with_libtorch(|| commands::predict::run(args)),
+        Command::Compare(args) => with_libtorch(|| commands::compare::run(args)),
         Command::Evaluate(args) => with_libtorch(|| commands::evaluate::run(args)),
         Command::Export(args) => with_libtorch(|| commands::export::run(args)),
     }

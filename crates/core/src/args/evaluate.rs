@@ -44,7 +44,7 @@ pub struct WorkArgs {
     pub json: bool,
 }
 
-fn positive(word: &str) -> Result<usize, String> {
+pub(super) fn positive(word: &str) -> Result<usize, String> {
     word.parse().ok().filter(|n| *n > 0).ok_or_else(|| "a whole number above 0".to_owned())
 }
 
@@ -104,24 +104,30 @@ impl Variant {
 }
 
 impl EvaluateArgs {
-    /// The base model, then each adapter, named by as much of its path as tells them apart.
-    ///
     /// # Errors
-    /// Nothing to evaluate; an adapter that is named twice.
+    /// As [`variants`].
     pub fn variants(&self) -> anyhow::Result<Vec<Variant>> {
-        let mut variants = Vec::new();
-        if !self.no_base || self.base {
-            variants.push(Variant { name: "base".into(), adapter: None });
-        }
-        for (i, adapter) in self.model.adapter.iter().enumerate() {
-            if self.model.adapter[..i].contains(adapter) {
-                anyhow::bail!("--adapter {} is there twice", adapter.display());
-            }
-            variants.push(Variant { name: own_name(i, &self.model.adapter), adapter: Some(adapter.clone()) });
-        }
-        anyhow::ensure!(!variants.is_empty(), "--no-base without an --adapter leaves nothing to evaluate");
-        Ok(variants)
+        variants(!self.no_base || self.base, &self.model.adapter)
     }
+}
+
+/// The base model, if wanted, then each adapter, named by as much of its path as tells them apart.
+///
+/// # Errors
+/// Nothing is left; an adapter that is named twice.
+pub(super) fn variants(base: bool, adapters: &[PathBuf]) -> anyhow::Result<Vec<Variant>> {
+    let mut variants = Vec::new();
+    if base {
+        variants.push(Variant { name: "base".into(), adapter: None });
+    }
+    for (i, adapter) in adapters.iter().enumerate() {
+        if adapters[..i].contains(adapter) {
+            anyhow::bail!("--adapter {} is there twice", adapter.display());
+        }
+        variants.push(Variant { name: own_name(i, adapters), adapter: Some(adapter.clone()) });
+    }
+    anyhow::ensure!(!variants.is_empty(), "--no-base without an --adapter leaves nothing to evaluate");
+    Ok(variants)
 }
 
 /// The last folders of path `i`, as few as no other path ends with.

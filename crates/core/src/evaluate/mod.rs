@@ -3,6 +3,7 @@
 //!
 //! [`predictions`] is the file, [`similarity`] BLEU and ROUGE, [`classes`] what an answer names, [`interval`] how sure a mean
 //! is. [`measures`] puts them together for one model, [`comparison`] for several, and [`report`] writes what people read.
+//! [`table`] is for answers without labels.
 
 pub mod classes;
 pub mod comparison;
@@ -12,3 +13,4 @@ pub mod measures;
 pub mod predictions;
 pub mod report;
 pub mod similarity;
+pub mod table;

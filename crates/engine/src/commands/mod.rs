@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod ask;
 pub mod chat;
+pub mod compare;
 pub mod evaluate;
 pub mod export;
 pub mod predict;

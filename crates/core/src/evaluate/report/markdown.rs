@@ -6,7 +6,7 @@ use crate::safe_text::clean;
 
 /// Data as Markdown shows it literally, on one line: characters with a meaning escaped, `<` and `&` as entities (some
 /// renderers do not take `\<`), line breaks visible.
-fn text(data: &str) -> String {
+pub(in crate::evaluate) fn text(data: &str) -> String {
     let mut out = String::new();
     for c in clean(data).chars() {
         match c {

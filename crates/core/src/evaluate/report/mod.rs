@@ -5,9 +5,11 @@
 //! [`crate::safe_text::clean`] and the escaping of its format, and [`html`] cannot write a text that did not.
 
 mod html;
-mod markdown;
+pub(super) mod markdown;
 mod marks;
 mod thumbnail;
+
+pub(super) use marks::marked;
 
 use super::comparison::{Comparison, Row, Sample};
 use super::interval::Estimate;
