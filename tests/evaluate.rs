@@ -40,11 +40,11 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"))).collect()
 }
 
-/// Twelve samples, two with a picture, one with hostile text, and one whose picture is missing.
+/// Forty samples, two with a picture, one with hostile text, and one whose picture is missing.
 fn data_set(dir: &Path) {
     let turn = |role: &str, content: &str| json!({"role": role, "content": content});
     let picture = Path::new(ROOT).join("tests/golden/images/ct_small.png").display().to_string();
-    let rows: Vec<Value> = (0..13)
+    let rows: Vec<Value> = (0..40)
         .map(|i| {
             let (question, images) = match i {
                 0 | 7 => ("<image>Describe the image.".to_owned(), vec![picture.as_str()]),
@@ -104,7 +104,7 @@ fn predict_killed_or_stopped_goes_on_and_gives_the_same_file_as_an_uninterrupted
     let (whole, broken) = (temp.path().join("whole"), temp.path().join("broken"));
     let (whole_dir, broken_dir) = (whole.to_str().unwrap(), broken.to_str().unwrap());
     let summary = lines(&ok(run(&predict_args(data, whole_dir, "24")))).pop().unwrap();
-    assert_eq!((&summary["samples"], &summary["skipped"]), (&json!(12), &json!(1)));
+    assert_eq!((&summary["samples"], &summary["skipped"]), (&json!(39), &json!(1)));
 
     let journal = broken.join("generated_predictions.jsonl.partial");
     let args = predict_args(data, broken_dir, "24");
@@ -135,7 +135,7 @@ fn predict_killed_or_stopped_goes_on_and_gives_the_same_file_as_an_uninterrupted
 
     // A finished one is not computed again, unless that is asked for.
     let again = lines(&ok(run(&args))).pop().unwrap();
-    assert_eq!((&again["samples"], &again["tokens"]), (&json!(12), &json!(0)));
+    assert_eq!((&again["samples"], &again["tokens"]), (&json!(39), &json!(0)));
     let mut fresh = predict_args(data, broken_dir, "23");
     fresh.push("--fresh");
     assert!(lines(&ok(run(&fresh))).pop().unwrap()["tokens"].as_u64() > Some(0));
@@ -255,7 +255,7 @@ fn evaluate_compares_base_and_adapter_from_one_model_and_report_does_the_same_fr
         [&args[..], &["--greedy", "--max-new-tokens", "8", "--output-dir", out_dir, "--classes", classes, "--json"]];
     let told = lines(&ok(run(&args.concat())));
     let last = told.last().unwrap();
-    assert_eq!((&last["models"], &last["samples"]), (&json!(["base", "run"]), &json!(12)));
+    assert_eq!((&last["models"], &last["samples"]), (&json!(["base", "run"]), &json!(39)));
     let loss = last["measures"].as_array().unwrap().iter().find(|m| m["key"] == "loss").unwrap();
     let (base, tuned) = (loss["values"][0]["value"].as_f64().unwrap(), loss["values"][1]["value"].as_f64().unwrap());
     assert!(tuned < base, "two updates help: {base} {tuned}");
