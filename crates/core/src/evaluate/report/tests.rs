@@ -42,11 +42,18 @@ fn a_report_shows_measures_differences_classes_changes_and_samples() {
     let files = write(dir.path(), "base and tuned", &c, 100, &mut pictures).unwrap();
     assert_eq!(files.len(), 3);
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
-    insta::assert_snapshot!(read("report.md"));
+    let md = read("report.md");
+    for part in
+        ["## Differences to base", "## side", "- Better: sample 0", "- Worse: sample 1", "report-pictures/0-1.jpg"]
+    {
+        assert!(md.contains(part), "{part}: {md}");
+    }
     let html = read("report.html");
     let (before, rest) = html.split_once("data:image/jpeg;base64,").unwrap();
     assert!(!rest.contains("base64"), "one picture could be shown");
-    insta::assert_snapshot!(format!("{before}…{}", rest.split_once('"').unwrap().1).replace(html::STYLE, "…"));
+    for part in ["<h2>Differences to base</h2>", "<h2>side</h2>", "<a href=\"#s0\">", "not-there.png"] {
+        assert!(before.contains(part) || rest.contains(part), "{part}");
+    }
     let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!((&json["better"], &json["worse"]), (&json!([0]), &json!([1])));
     assert_eq!(json["comparison"]["samples"][0]["answers"][1]["bleu-4_stripped"], 100.0);
