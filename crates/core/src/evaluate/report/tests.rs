@@ -99,7 +99,10 @@ fn hostile_text_is_shown_and_does_nothing() {
     let md = std::fs::read_to_string(dir.path().join("report.md")).unwrap();
     assert!(!md.contains("![x]") && !md.contains("\n# h") && !md.contains("[l]("), "{md}");
     let json = std::fs::read_to_string(dir.path().join("report.json")).unwrap();
-    assert!(!json.chars().any(|c| c.is_ascii_control() && c != '\n' && c != '\u{7f}'), "JSON escapes control characters by itself");
+    assert!(
+        !json.chars().any(|c| c.is_ascii_control() && c != '\n' && c != '\u{7f}'),
+        "JSON escapes control characters by itself"
+    );
 }
 
 proptest! {
