@@ -5,7 +5,7 @@ use crate::evaluate::comparison::{Confusion, GroupTable};
 use crate::safe_text::clean;
 use base64::Engine;
 
-pub(super) const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
 
 /// A page that is being written. Markup is a constant of this program and goes in as it is; anything else is escaped.
 struct Html(String);
