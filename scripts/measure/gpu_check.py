@@ -4,6 +4,7 @@
    adapter, greedy tokens.
 2. Full size: a Qwen2-VL-2B with random weights in bf16: LoRA updates of 2 x 8 samples with a 512 x 512 picture each, and
    greedy decoding; seconds, tokens per second and peak memory.
+3. Answers: the same size beside transformers' generate, one question and batches of eight (answering.py).
 
 It needs the built programs, this repository, and a Python with torch 2.11, transformers and PEFT: no network. Everything is
 made on the spot; the 2B model takes 5 GB of disk while it runs. A difference beyond its bound makes the exit status 1.
@@ -16,6 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import answering
 import inputs
 import timing
 from lightbox import Lightbox, logged_losses, slug
@@ -134,7 +136,7 @@ def main():
     parser.add_argument("--bin", type=Path, default=REPO / "target" / "release", help="folder of the built programs")
     parser.add_argument("--cpu", action="store_true", help="run on the CPU: a trial of this script")
     parser.add_argument("--tiny", action="store_true", help="tiny models in place of the medium and the full-sized one")
-    parser.add_argument("--only", choices=["parity", "speed"])
+    parser.add_argument("--only", choices=["parity", "speed", "answers"])
     parser.add_argument("--keep", type=Path, help="work in this folder and leave everything there")
     args = parser.parse_args()
     gpu = None if args.cpu else timing.gpu_name()
@@ -147,19 +149,24 @@ def main():
     sections = []
     with tempfile.TemporaryDirectory(prefix="lightbox-gpu-check-") as scratch:
         work = args.keep or Path(scratch)
-        if args.only != "speed":
+        if args.only in (None, "parity"):
             rows = []
             for dtype in ("f32", "bf16"):
                 print(f"parity, {dtype} …", flush=True)
                 rows += parity(Case.make(lightbox, work / f"parity-{dtype}", inputs.TINY if args.tiny else inputs.MEDIUM, dtype, 8))
             sections.append(("Parity", timing.table(["what", "dtype", "largest difference", "bound", "verdict"], rows)))
-        if args.only != "parity":
+        if args.only in (None, "speed"):
             print("speed and memory …", flush=True)
             dtype = "f32" if args.cpu else "bf16"
             case = Case.make(lightbox, work / "speed", inputs.TINY if args.tiny else inputs.QWEN2_VL_2B, dtype, 32)
             rows = speed(case, (1, 3), 2, 2, 16) if args.tiny else speed(case, (2, 8), 2, 8, 128)
             title = f"{'A tiny Qwen2-VL' if args.tiny else 'Qwen2-VL-2B, random weights'}, {dtype}"
             sections.append((title, timing.table(["what", "Lightbox", "transformers + PEFT", "ratio"], rows)))
+        if args.only in (None, "answers"):
+            print("answers …", flush=True)
+            size, dtype = (inputs.TINY if args.tiny else inputs.QWEN2_VL_2B), ("f32" if args.cpu else "bf16")
+            rows = answering.measure(lightbox, work / "answers", size, dtype, *((9, 1) if args.tiny else (129, 3)))
+            sections.append((f"Answers, {dtype}, without an adapter", answering.report(rows)))
     body = "\n\n".join(f"## {title}\n\n{table}" for title, table in sections) + (
         "\n\nBoth sides start from the same adapter, with gradient checkpointing, on the same token ids and picture files. Memory is the "
         "driver's figure for the whole process. In bf16 a greedy answer may part from the other where two logits are one rounding apart.")

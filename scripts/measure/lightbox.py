@@ -34,6 +34,11 @@ class Lightbox:
         return [self.program, "chat", "--model", str(model), "--adapter", str(adapter), "--image", str(image), "--prompt", prompt,
                 "--greedy", "--max-new-tokens", str(max_new_tokens), "--dtype", dtype, "--device", self.device, "--json"]
 
+    def predict(self, model: Path, dataset_dir: Path, dataset: str, samples: int, batch: int, new_tokens: int, dtype: str, out: Path) -> list[str]:
+        return [self.program, "predict", "--model", str(model), "--dataset-dir", str(dataset_dir), "--dataset", dataset, "--max-samples",
+                str(samples), "--batch-size", str(batch), "--greedy", "--max-new-tokens", str(new_tokens), "--dtype", dtype, "--device",
+                self.device, "--json", "--output", str(out)]
+
     def preprocess(self, model: Path, files: list[Path], repeat: int) -> list[str]:
         return [self.preprocess_bench, str(model), str(repeat), *map(str, files)]
 

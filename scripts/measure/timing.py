@@ -3,7 +3,6 @@ import datetime
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import threading
@@ -16,10 +15,12 @@ REPO = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Usage:
-    """What a finished process took; `cpu` is user + system seconds of it and its children."""
+    """What a finished process took: `cpu` is user + system seconds of it and its children, `peak` the most memory in bytes
+    that one of them held (files that it maps count)."""
     wall: float
     cpu: float
     stdout: str
+    peak: int = 0
 
     def last_json(self) -> dict:
         lines = [line for line in self.stdout.splitlines() if line.startswith("{")]
@@ -28,17 +29,17 @@ class Usage:
 
 def run(command: list[str], log: Path, env: dict | None = None) -> Usage:
     """Runs a command to its end, its stderr in `log`. A failure shows the end of the log and stops everything."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     with open(log, "w") as err:
-        result = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=err, text=True)
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=err, text=True)
+        stdout = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if result.returncode != 0:
-        tail = "\n".join((result.stdout + log.read_text()).splitlines()[-20:])
-        raise SystemExit(f"{tail}\nexit code {result.returncode}: {' '.join(map(str, command))} (log: {log})")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Usage(wall, cpu, result.stdout)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        tail = "\n".join((stdout + log.read_text()).splitlines()[-20:])
+        raise SystemExit(f"{tail}\nexit code {process.returncode}: {' '.join(map(str, command))} (log: {log})")
+    return Usage(wall, usage.ru_utime + usage.ru_stime, stdout, 1024 * usage.ru_maxrss)
 
 
 def alternate(ours, peer, rounds: int) -> tuple[list, list]:

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 /// What the screen wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly every request is a question, and few are in memory at once")]
 pub enum Request {
     Ask(Ask),
     /// Ends this answer at once; what has been said of it comes in its `done`. Nothing happens if it has ended already.

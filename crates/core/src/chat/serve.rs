@@ -120,7 +120,7 @@ struct Current {
 /// What the thread that answers does next.
 enum Work {
     Answer(Vec<Ask>),
-    Other(Request),
+    Other(Box<Request>),
 }
 
 /// After a fault of the GPU this process computes nothing any more; a new one may.
@@ -211,7 +211,7 @@ impl Desk {
                     self.answer(respondent, &asks)?;
                     continue;
                 }
-                Work::Other(request) => request,
+                Work::Other(request) => *request,
             };
             let failed = match request {
                 Request::Load { model } => match respondent.load(&model, &Voice { desk: self, id: None }) {
@@ -277,7 +277,7 @@ impl Desk {
                     state.current = asks.iter().map(current).collect();
                     return Some(Work::Answer(asks));
                 }
-                Some(request) => return Some(Work::Other(request)),
+                Some(request) => return Some(Work::Other(Box::new(request))),
                 None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
