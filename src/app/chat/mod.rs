@@ -121,6 +121,7 @@ pub enum Msg {
     Detach(usize),
 }
 
+#[expect(clippy::large_enum_variant, reason = "an effect is made and done at once; none are kept")]
 #[derive(Debug)]
 pub enum Effect {
     /// Finds models and adapters; `side` as in [`Msg::Models`].

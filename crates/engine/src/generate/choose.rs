@@ -89,7 +89,7 @@ fn choose_alike(scores: &Tensor, rows: &[&Chooser], step: usize) -> Tensor {
 fn probabilities(scores: &Tensor, o: &Generation) -> Tensor {
     let mut scores = scores.shallow_clone();
     if o.temperature != 1.0 {
-        scores = scores / o.temperature;
+        scores = &scores / o.temperature; // not in place: the scores may be the caller's
     }
     if o.top_k > 0 {
         scores = top_k(&scores, o.top_k);
