@@ -13,6 +13,7 @@ pub mod input;
 mod launch;
 pub mod link;
 pub mod run;
+mod serve;
 mod supervise;
 pub mod term;
 pub mod text;

@@ -9,6 +9,7 @@ mod evaluate;
 mod progress;
 mod report;
 pub mod runs;
+mod serve;
 mod table;
 pub mod train;
 pub mod watch;
@@ -48,6 +49,8 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Ask a model about pictures
     Chat(ChatArgs),
+    /// Serve a model and its adapters as OpenAI's chat completions over HTTP
+    Serve(serve::ServeArgs),
     /// Loss of every sample of a data set
     Score(ScoreArgs),
     /// Answers for a whole data set, with BLEU-4, ROUGE, exact match and loss
@@ -86,11 +89,12 @@ pub fn main() -> ExitCode {
         }
         Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
-        Command::Chat(_) | Command::Compare(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => {
+Command::Chat(_) | Command::Compare(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => {
             worker::pass_on()
         }
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Report(args) => report::run(&args).map(|exit| ExitCode::from(exit as u8)),
+        Command::Serve(args) => serve::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Demo(args) => crate::demo::run(args),
         Command::TerminalCheck => crate::term::check::run(),
         Command::Supervise { run } => RunDir::open(run)

@@ -57,7 +57,11 @@ pub enum Dtype {
     F16,
 }
 
-fn parse_device(word: &str) -> Result<Device, String> {
+/// `auto`, `cpu`, `cuda` or `cuda:N`.
+///
+/// # Errors
+/// What a device looks like.
+pub fn parse_device(word: &str) -> Result<Device, String> {
     match word {
         "auto" => Ok(Device::Auto),
         "cpu" => Ok(Device::Cpu),
