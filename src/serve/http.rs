@@ -49,13 +49,13 @@ pub async fn accept(listener: TcpListener, server: Arc<Server>, end: impl Future
             let place = places.clone().acquire_owned().await;
             (listener.accept().await, place)
         };
-        let (stream, place) = tokio::select! {
-            (Ok((stream, _)), place) = next => (stream, place),
+        let (accepted, place) = tokio::select! {
+            next = next => next,
             () = &mut end => return graceful,
-            else => {
-                tokio::time::sleep(BREATH).await;
-                continue;
-            }
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(BREATH).await;
+            continue;
         };
         // A piece of a stream is shown when it comes, not when the packet is full.
         let _ = stream.set_nodelay(true);
