@@ -148,7 +148,7 @@ fn path_of(rest: &str) -> Result<PathBuf, String> {
 /// Sniffed and measured before a pixel is decoded; then decoded strictly.
 fn check(bytes: &[u8]) -> Result<(), String> {
     let info = vision::inspect(bytes).map_err(|e| e.to_string())?;
-    let pixels = info.size().pixels();
+    let pixels = u64::from(info.width) * u64::from(info.height);
     if pixels > MAX_PIXELS {
         let (most, has) = (MAX_PIXELS / 1_000_000, pixels / 1_000_000);
         return Err(format!(

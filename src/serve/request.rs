@@ -275,7 +275,7 @@ fn conversation(messages: Option<Value>) -> Result<(Option<String>, Vec<MessageI
 /// A message's text and pictures, in the order of its parts.
 fn parts(at: &str, content: Option<Value>) -> Result<(String, Vec<PictureIn>), ApiError> {
     let (mut text, mut pictures) = (String::new(), Vec::new());
-    let mut add = |text: &mut String, param: String, piece: &str| {
+    let add = |text: &mut String, param: String, piece: &str| {
         if let Some(mark) = MARKS.iter().find(|mark| piece.contains(*mark)) {
             let message =
                 format!("the text holds {mark}, which the model's template puts media for; write it otherwise");
