@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
         }
         Command::Estimate(args) => estimate::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Runs(args) => runs::run(args),
-Command::Chat(_) | Command::Compare(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => {
+        Command::Chat(_) | Command::Compare(_) | Command::Score(_) | Command::Predict(_) | Command::Export(_) => {
             worker::pass_on()
         }
         Command::Evaluate(args) => evaluate::run(&args),

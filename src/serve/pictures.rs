@@ -81,13 +81,13 @@ impl Pictures {
                                                    data:image/png;base64,…"
                     .to_owned())
             }
-            Some("file") => self.from_path(&path_of(&url["file:".len()..])?),
-            _ => self.from_path(Path::new(url)),
+            Some("file") => self.at_path(&path_of(&url["file:".len()..])?),
+            _ => self.at_path(Path::new(url)),
         }
     }
 
     /// One message for "not there" and "not allowed": what else is on the disk is nobody's business.
-    fn from_path(&self, path: &Path) -> Result<Vec<u8>, String> {
+    fn at_path(&self, path: &Path) -> Result<Vec<u8>, String> {
         if self.allowed.is_empty() {
             let way = "send the picture itself, as data:image/png;base64,… (or start the server with --allow-dir DIR)";
             return Err(format!("files of the server are not opened; {way}"));
