@@ -7,7 +7,7 @@
 
 use crate::commands::encode;
 use crate::commands::score::label_loss;
-use crate::generate::{Finish, Options, Prompt, generate};
+use crate::generate::{Finish, Options, Prompt, Row, generate_rows};
 use crate::setup::Ready;
 use crate::train::batches::Source;
 use anyhow::Result;
@@ -16,6 +16,7 @@ use lightbox_core::evaluate::journal::Journal;
 use lightbox_core::evaluate::predictions::Prediction;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
+use lightbox_core::seed;
 use lightbox_core::text::number_pictures;
 use lightbox_core::vision::PixelBudget;
 use std::ops::ControlFlow;
@@ -88,11 +89,18 @@ fn answer(work: &Work, batch: &[usize], stop: &AtomicBool, made: &mut Made) -> R
     if questions.is_empty() {
         return Ok(Some(vec![]));
     }
-    let prompts: Vec<&Prompt> = questions.iter().map(|(_, prompt, _)| prompt).collect();
-    let listen = &mut |_, _| {
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    // A draw is a function of seed and token: under one seed all samples would draw alike.
+    let own = |&(row, ..): &(usize, Prompt, String)| {
+        let mut options = work.options.clone();
+        options.generation.seed = seed::at(options.generation.seed, "predict", &[work.samples[row].index as u64]);
+        options
     };
-    let answers = generate(model, tokenizer, &prompts, work.options, listen)?;
+    let options: Vec<Options> = questions.iter().map(own).collect();
+    let rows: Vec<Row> =
+        questions.iter().zip(&options).map(|((_, prompt, _), options)| Row { prompt, options }).collect();
+    let answers = generate_rows(model, tokenizer, &rows, None, &mut |_| {
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
     if answers.iter().any(|a| a.finish == Finish::Cancelled) {
         return Ok(None);
     }
