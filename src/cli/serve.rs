@@ -45,7 +45,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     host: IpAddr,
     /// Port; 0: one that is free
-    #[arg(long, value_name = "N", default_value_t = 8000)]
+    #[arg(long, value_name = "N", default_value_t = 8000, overrides_with = "port")]
     port: u16,
     /// Clients have to send this key. Others on this machine see options: LIGHTBOX_API_KEY=KEY in the environment is better
     #[arg(long, value_name = "KEY")]

@@ -16,7 +16,7 @@ fn a_worker_that_dies_is_started_again_and_open_requests_are_told() {
     assert_eq!(read_head(&mut speaking).0, 200);
     let mut poison = rig.open(&question("some poison"));
     rig.until_open(2);
-    let mut waiting = rig.open(&streamed("never heard"));
+    let mut waiting = rig.open(&question("never heard"));
     rig.until_open(3);
     while read_chunk(&mut speaking).is_some() {}
     for lost in [&mut poison, &mut waiting] {

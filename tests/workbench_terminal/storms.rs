@@ -29,10 +29,11 @@ fn storm(screen: &'static str) {
     bench.pty.assert_restored();
 }
 
-/// What stands between the frames, in no order, without what changes meanwhile: ages, and the processor's load, whose row
-/// comes when it has been measured twice and moves the others.
+/// What stands between the frames, in no order, without what changes meanwhile: ages, bars of readings, and the processor's
+/// load, whose row comes when it has been measured twice and moves the others.
 fn ageless(text: &str) -> Vec<String> {
-    let letters = |part: &str| part.chars().filter(|c| !c.is_ascii_digit() && *c != ' ').collect::<String>();
+    let changes = |c: char| c.is_ascii_digit() || c == ' ' || ('▁'..='█').contains(&c);
+    let letters = |part: &str| part.chars().filter(|c| !changes(*c)).collect::<String>();
     let mut parts: Vec<String> =
         text.split(['│', '\n']).filter(|part| !(part.contains("CPU") && part.contains("%"))).map(letters).collect();
     parts.retain(|part| !part.is_empty());
