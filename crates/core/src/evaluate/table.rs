@@ -3,7 +3,7 @@
 //! What differs from the first model's answer is marked in Markdown and on the terminal; CSV and JSON lines hold the answers
 //! as they are.
 
-use super::report::markdown::text;
+use super::report::markdown::{bold, text};
 use super::report::marked;
 use crate::fs;
 use crate::safe_text::clean;
@@ -108,10 +108,7 @@ fn markdown(dir: &Path, models: &[String], rows: &[Asked]) -> String {
     for row in rows {
         let pictures: Vec<String> = row.images.iter().map(|path| picture(dir, path)).collect();
         let answers = pieces(row).into_iter().map(|pieces| {
-            let piece = |(piece, differs): (String, bool)| match differs && !piece.trim().is_empty() {
-                true => format!("**{}**", text(&piece)),
-                false => text(&piece),
-            };
+            let piece = |(piece, differs): (String, bool)| if differs { bold(&piece) } else { text(&piece) };
             pieces.into_iter().map(piece).collect()
         });
         out += &cells(std::iter::once(pictures.join("<br>")).chain(answers).collect());
@@ -144,13 +141,26 @@ fn from(dir: &Path, path: &Path) -> PathBuf {
     up.chain(path.components().skip(common)).collect()
 }
 
-/// Each model's answer in pieces; `true`: differs from the first one's.
+/// Each model's answer in pieces; `true`: differs from the first one's. What is only blanks goes with the piece before it.
 fn pieces(row: &Asked) -> Vec<Vec<(String, bool)>> {
     let first = row.answers.first().and_then(Option::as_ref);
+    let runs = |pieces: Vec<(String, bool)>| {
+        let mut runs: Vec<(String, bool)> = Vec::new();
+        let mut pieces = pieces.into_iter().peekable();
+        while let Some((text, differs)) = pieces.next() {
+            let joins = text.trim().is_empty() && pieces.peek().is_some_and(|(_, next)| *next);
+            match runs.last_mut() {
+                Some((run, true)) if differs || joins => run.push_str(&text),
+                Some((run, false)) if !differs => run.push_str(&text),
+                _ => runs.push((text, differs)),
+            }
+        }
+        runs
+    };
     let of = |(i, said): (usize, &Option<Said>)| match (said, first) {
         (None, _) => Vec::new(),
         (Some(said), Some(first)) if i > 0 && first.error.is_none() && said.error.is_none() => {
-            marked(&first.text, &said.text)
+            runs(marked(&first.text, &said.text))
         }
         (Some(said), _) => vec![(plain(said), false)],
     };
@@ -210,6 +220,15 @@ mod tests {
         assert!(table.contains("| The left side. | The **right** side. |"), "{table}");
         assert!(table.contains("&lt;b&gt;cell") && !table.contains('\u{1b}'), "{table}");
         assert_eq!(table.lines().filter(|line| line.starts_with('|')).count(), 4, "{table}");
+    }
+
+    #[test]
+    fn neighbouring_words_that_differ_are_one_run() {
+        let row = Asked { answers: vec![said("a", "It is so."), said("b", "It was not so.")], ..rows()[0].clone() };
+        let of = |pieces: &[(String, bool)]| {
+            pieces.iter().map(|(t, d)| if *d { format!("[{t}]") } else { t.clone() }).collect::<String>()
+        };
+        assert_eq!(of(&pieces(&row)[1]).replace(" ]", "] "), "It [was not] so.");
     }
 
     #[test]

@@ -24,6 +24,15 @@ pub(in crate::evaluate) fn text(data: &str) -> String {
     out
 }
 
+/// As [`text`], in bold; blanks at the ends stay outside, where Markdown wants them.
+pub(in crate::evaluate) fn bold(data: &str) -> String {
+    let (start, end) = (data.len() - data.trim_start().len(), data.trim_end().len());
+    if start >= end {
+        return text(data);
+    }
+    format!("{}**{}**{}", text(&data[..start]), text(&data[start..end]), text(&data[end..]))
+}
+
 pub fn page(contents: &Contents) -> String {
     let c = contents.comparison;
     let mut out = format!("# {}\n\n{} samples that every model answered. ", text(contents.title), c.samples.len());
@@ -144,10 +153,7 @@ fn sample(shown: &Shown, models: &[String]) -> String {
     }
     out += &format!("{}\n\n| | |\n|---|---|\n| label | {} |\n", text(&question(&s.prompt)), text(&s.label));
     for (model, answer) in models.iter().zip(&s.answers) {
-        let piece = |(piece, differs): (String, bool)| match differs && !piece.trim().is_empty() {
-            true => format!("**{}**", text(&piece)),
-            false => text(&piece),
-        };
+        let piece = |(piece, differs): (String, bool)| if differs { bold(&piece) } else { text(&piece) };
         let marked: String = marks::marked(&s.label, &answer.predict).into_iter().map(piece).collect();
         out += &format!("| {} | {marked}<br>({}) |\n", text(model), scores(answer));
     }
