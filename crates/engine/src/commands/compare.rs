@@ -2,29 +2,22 @@
 //! loaded once; adapters are put on and taken off.
 
 use super::ask::{Question, ask_together};
-use crate::lora;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use lightbox_core::args::CompareArgs;
 use lightbox_core::data::ImageRef;
 use lightbox_core::evaluate::table::{Asked, Format, Said, for_terminal, write};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 pub fn run(args: &CompareArgs) -> Result<Exit> {
     let variants = args.variants().because(Exit::Usage)?;
     let format = args.output.as_deref().map(Format::of).transpose().because(Exit::Usage)?;
     let questions = args.questions().because(Exit::Data)?;
     let mut resolved = args.model.resolve().because(Exit::Config)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = super::stop_flag()?;
     // Pictures and answers as the last adapter was trained with, for all models: only the weights differ.
     resolved.adapters.clear();
     let mut ready = super::load(&resolved)?;
@@ -45,12 +38,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit> {
     let stopped = || stop.load(Ordering::Relaxed);
     let told = std::io::stderr().is_terminal() && questions.len() > 1;
     for (nth, variant) in variants.iter().enumerate() {
-        lora::detach(&mut ready.model);
-        if let Some(adapter) = &variant.adapter {
-            lora::attach_saved(&mut ready.model, adapter)
-                .with_context(|| format!("adapter {}", adapter.display()))
-                .because(Exit::Model)?;
-        }
+        super::put_on(&mut ready.model, variant.adapter.as_deref())?;
         for (start, batch) in questions.chunks(args.batch_size).enumerate().map(|(i, b)| (i * args.batch_size, b)) {
             if stopped() {
                 break;

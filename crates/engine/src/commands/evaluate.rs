@@ -2,8 +2,7 @@
 //! report is made by `lightbox` itself, from the files.
 
 use super::predict::{Set, Told, tell_model};
-use crate::lora;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lightbox_core::args::EvaluateArgs;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::fs;
@@ -19,13 +18,8 @@ pub fn run(args: &EvaluateArgs) -> Result<Exit> {
     let set = Set::read(&ready, &resolved, &profile, &args.generate)?;
     fs::create_dir_all(&args.output_dir).because(Exit::Disk)?;
     for variant in &variants {
-        lora::detach(&mut ready.model);
+        super::put_on(&mut ready.model, variant.adapter.as_deref())?;
         let adapters = variant.adapter.as_slice();
-        for adapter in adapters {
-            lora::attach_saved(&mut ready.model, adapter)
-                .with_context(|| format!("adapter {}", adapter.display()))
-                .because(Exit::Model)?;
-        }
         told.model.clone_from(&variant.name);
         let output = variant.file(&args.output_dir);
         let done = set.predict(&ready, adapters, &args.work, &output, &mut told)?;

@@ -10,7 +10,6 @@ use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::fs;
 use lightbox_core::safe_text::{clean, clean_line};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit> {
     let weights = args.weights(resolved.adapters.len()).because(Exit::Config)?;
     let adapters: Vec<Source> =
         resolved.adapters.iter().zip(weights).map(|(dir, weight)| Source { dir: dir.clone(), weight }).collect();
-    let stop = stop_flag()?;
+    let stop = super::stop_flag()?;
     let told = Told { json: args.json, total: 0, next: Instant::now(), what: String::new(), stop };
     if args.adapter_only {
         adapter_folder(args, &resolved, &adapters, told)
@@ -99,16 +98,6 @@ fn failed_verification(error: anyhow::Error) -> anyhow::Error {
     }
     let error = error.context("the new folder failed its verification and was removed");
     Err::<(), _>(error).because(Exit::Model).unwrap_err()
-}
-
-/// Set by Ctrl-C or SIGTERM: the partial folder is removed before the program ends. A second one ends it at once.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
-    Ok(stop)
 }
 
 /// What went wrong with files is the disk's; anything else has to do with the weights.

@@ -11,6 +11,8 @@ pub mod score;
 
 use crate::config::Config;
 use crate::generate::{Options, Prompt};
+use crate::lora;
+use crate::model::Qwen2Vl;
 use crate::setup::{self, Ready};
 use anyhow::{Context, Result};
 use lightbox_core::args::{Dtype, ResolvedModel};
@@ -19,6 +21,10 @@ use lightbox_core::exit::{Because, Exit};
 use lightbox_core::generation::Generation;
 use lightbox_core::text::{Conversation, Tokenizer, encode_prompt};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tch::Kind;
 
 /// Loads what `--model`, `--adapter`, `--dtype` and `--device` name.
@@ -28,6 +34,23 @@ fn load(m: &ResolvedModel) -> Result<Ready> {
     }
     let device = setup::device(m.device).because(Exit::Device)?;
     setup::load(&m.model, &m.adapters, kind(m.dtype), device)
+}
+
+/// Set by Ctrl-C or SIGTERM: what is begun is put in order before the program ends. A second one ends it at once.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
+}
+
+/// Makes the base answer alone, or with one adapter.
+fn put_on(model: &mut Qwen2Vl, adapter: Option<&Path>) -> Result<()> {
+    lora::detach(model);
+    let Some(adapter) = adapter else { return Ok(()) };
+    lora::attach_saved(model, adapter).with_context(|| format!("adapter {}", adapter.display())).because(Exit::Model)
 }
 
 /// `None`: not asked for.

@@ -18,7 +18,6 @@ use lightbox_core::runs::{identity, results};
 use lightbox_core::safe_text::clean;
 use lightbox_core::{fs, python_json};
 use serde_json::{Map, Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,11 +224,7 @@ pub(super) struct Told {
 
 impl Told {
     pub fn new(json: bool) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
-            signal_hook::flag::register(signal, stop.clone())?;
-        }
+        let stop = super::stop_flag()?;
         Ok(Self { json, stop, model: String::new(), total: 0, started: Instant::now(), before: None })
     }
 

@@ -13,7 +13,7 @@ use crate::lora::{self, LoraConfig};
 use crate::model::linear::Lora;
 use crate::model::{Loader, Qwen2Vl, loader};
 use crate::weights::Weights;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lightbox_core::args::KeyNames;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -47,7 +47,7 @@ impl AdapterPlan {
         let kind = kind.unwrap_or(Kind::Float);
         let mut config = lora::saved_config(&first.dir)?;
         if others.is_empty() && first.weight == 1.0 {
-            lora::attach_saved(&mut skeleton, &first.dir).with_context(|| first.describe())?;
+            first.put_on(&mut skeleton)?;
         } else {
             let ranks = sources.iter().map(|s| Ok(lora::saved_config(&s.dir)?.rank)).collect::<Result<Vec<_>>>()?;
             put_together(&mut skeleton, sources, &ranks)?;
@@ -107,7 +107,7 @@ fn put_together(skeleton: &mut Qwen2Vl, sources: &[Source], ranks: &[i64]) -> Re
     let layers = skeleton.linears().len();
     let mut pairs: Vec<Vec<Option<Lora>>> = (0..layers).map(|_| Vec::new()).collect();
     for source in sources {
-        lora::attach_saved(skeleton, &source.dir).with_context(|| source.describe())?;
+        source.put_on(skeleton)?;
         for (linear, of_layer) in skeleton.linears_mut().into_iter().zip(&mut pairs) {
             of_layer.push(linear.lora.take());
         }
@@ -118,10 +118,10 @@ fn put_together(skeleton: &mut Qwen2Vl, sources: &[Source], ranks: &[i64]) -> Re
         }
         let (inputs, outputs) = (linear.in_features(), linear.out_features());
         let zeros = |size: [i64; 2]| Tensor::zeros(size, (Kind::Float, Device::Cpu));
-        let each = of_layer.into_iter().zip(sources).zip(ranks);
+        let each = of_layer.into_iter().zip(ranks);
         let (a, b): (Vec<Tensor>, Vec<Tensor>) = each
-            .map(|((lora, source), &r)| match lora {
-                Some(lora) => (lora.a * (source.weight * lora.scale), lora.b), // [r, in], [out, r]
+            .map(|(lora, &r)| match lora {
+                Some(lora) => (lora.a * lora.scale, lora.b), // [r, in], [out, r]
                 None => (zeros([r, inputs]), zeros([outputs, r])),
             })
             .unzip();

@@ -35,8 +35,11 @@ pub struct Source {
 }
 
 impl Source {
-    fn describe(&self) -> String {
-        format!("adapter {}", self.dir.display())
+    /// So much of the adapter on a model.
+    fn put_on(&self, model: &mut Qwen2Vl) -> Result<()> {
+        lora::attach_saved(model, &self.dir).with_context(|| format!("adapter {}", self.dir.display()))?;
+        model.linears_mut().into_iter().filter_map(|l| l.lora.as_mut()).for_each(|lora| lora.scale *= self.weight);
+        Ok(())
     }
 }
 
@@ -188,10 +191,9 @@ fn is_finite(t: &Tensor) -> bool {
 fn merges(skeleton: &mut Qwen2Vl, adapters: &[Source]) -> Result<HashMap<String, Vec<Lora>>> {
     let mut merges: HashMap<String, Vec<Lora>> = HashMap::new();
     for adapter in adapters {
-        lora::attach_saved(skeleton, &adapter.dir).with_context(|| adapter.describe())?;
+        adapter.put_on(skeleton)?;
         for linear in skeleton.linears_mut() {
-            if let Some(mut lora) = linear.lora.take() {
-                lora.scale *= adapter.weight;
+            if let Some(lora) = linear.lora.take() {
                 merges.entry(linear.name.clone()).or_default().push(lora);
             }
         }

@@ -117,12 +117,7 @@ fn ask_tuned(
 ) -> Result<(Ready, Vec<Prompt>, Answers)> {
     let mut ready = setup::load(base, &[], Some(Kind::Float), Device::Cpu)?;
     for (i, adapter) in adapters.iter().enumerate() {
-        lora::attach_saved(&mut ready.model, &adapter.dir).with_context(|| adapter.describe())?;
-        for linear in ready.model.linears_mut() {
-            if let Some(lora) = &mut linear.lora {
-                lora.scale *= adapter.weight;
-            }
-        }
+        adapter.put_on(&mut ready.model)?;
         if i + 1 < adapters.len() {
             lora::merge(&mut ready.model);
         }
