@@ -202,3 +202,59 @@ fn after_a_lost_connection_the_run_is_seen_again_at_once() {
     press(&mut again, "q");
     assert!(again.wait_exit().unwrap().success());
 }
+
+/// `lightbox chat` without a question.
+#[test]
+fn a_conversation_in_the_shell_streams_is_stopped_and_goes_on() {
+    let desk = Desk::new("lightbox-engine");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (model, images) = (root.join("assets/demo-model"), root.join("tests/golden/images"));
+    // So hot that it hardly ends by itself.
+    let settings = "--device cpu --dtype f32 --temperature 9 --top-k 0 --seed 3 --max-new-tokens 900";
+    let mut args = vec!["chat", "--model", model.to_str().unwrap()];
+    args.extend(settings.split(' '));
+    let mut t = desk.open(&args);
+    let enter = |t: &mut Terminal, text: &str| {
+        t.send_str(text).unwrap();
+        t.send(Key::Enter).unwrap();
+    };
+    see(&mut t, "/exit ends");
+    enter(&mut t, "/image no/such.png");
+    see(&mut t, "no/such.png: there is no such file");
+    // Tab completes the name.
+    t.send_str(&format!("/image {}/ct_s\t", images.display())).unwrap();
+    see(&mut t, "ct_small.png");
+    t.send(Key::Enter).unwrap();
+    see(&mut t, "1 picture(s) wait for the next question.");
+    enter(&mut t, "What is this?");
+    // Ctrl-C while it speaks ends the answer, not the program.
+    let rows = |s: &Screen| (0..44).map(|row| s.row_text(row).trim_end().to_owned()).collect::<Vec<_>>();
+    let speaks = |s: &Screen| {
+        let rows = rows(s);
+        let asked = rows.iter().rposition(|row| row == "> What is this?");
+        asked.is_some_and(|asked| rows.get(asked + 1).is_some_and(|row| !row.is_empty()))
+    };
+    let stopped = |s: &Screen| {
+        let rows = rows(s);
+        let last = rows.iter().rposition(|row| !row.is_empty()).unwrap_or_default();
+        rows[last] == ">" && last > 0 && rows[last - 1].ends_with("[stopped]")
+    };
+    t.wait_until(speaks).unwrap();
+    t.send_str("\x03").unwrap();
+    t.wait_until(stopped).unwrap();
+    // In a line of its own it says how to leave; what was begun is thrown away.
+    t.send_str("half a quest\x03").unwrap();
+    see(&mut t, "/exit or Ctrl-D ends.");
+    // The last question again, by Up.
+    enter(&mut t, "/clear");
+    see(&mut t, "The conversation is empty.");
+    t.send(Key::Up).unwrap();
+    see(&mut t, "> /clear");
+    t.send(Key::Up).unwrap();
+    t.send(Key::Enter).unwrap();
+    t.wait_until(speaks).unwrap();
+    t.send_str("\x03").unwrap();
+    t.wait_until(stopped).unwrap();
+    t.send_str("\x04").unwrap();
+    assert!(t.wait_exit().unwrap().success());
+}

@@ -24,6 +24,7 @@ fuzz_target!(|input: &[u8]| {
                 names: vec![name.to_owned()],
                 max_samples: None,
                 seed: 0,
+                mix: Default::default(),
             };
             let Ok(set) = Dataset::open(&options) else { return };
             for i in 0..set.len().min(200) {

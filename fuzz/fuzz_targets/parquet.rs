@@ -12,6 +12,7 @@ fuzz_target!(|input: &[u8]| {
             names: vec![path.to_string_lossy().into_owned()],
             max_samples: None,
             seed: 0,
+            mix: Default::default(),
         };
         let Ok(set) = Dataset::open(&options) else { return };
         for i in (0..set.len().min(64)).chain(set.len().checked_sub(1)) {

@@ -62,9 +62,18 @@ def make_model(folder: Path, size: Size, dtype: str, device: str, seed: int = 1)
     with torch.device(device):
         model = Qwen2VLForConditionalGeneration(AutoConfig.from_pretrained(folder))
     torch.set_default_dtype(torch.float32)
+    # Logits of 0 for what the tokenizer does not have: Lightbox never chooses such a token, transformers may.
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokens_of(folder / "tokenizer.json"):] = 0
     model.save_pretrained(folder)
     (folder / "config.json").write_text(text)  # the flat layout again: save_pretrained writes its own
     return folder
+
+
+def tokens_of(tokenizer: Path) -> int:
+    """One more than the greatest token id."""
+    told = json.loads(tokenizer.read_text())
+    return 1 + max([*told["model"]["vocab"].values(), *(token["id"] for token in told["added_tokens"])])
 
 
 def make_adapter(folder: Path, model: Path, seed: int = 2) -> Path:

@@ -37,7 +37,7 @@ class Lightbox:
     def predict(self, model: Path, dataset_dir: Path, dataset: str, samples: int, batch: int, new_tokens: int, dtype: str, out: Path) -> list[str]:
         return [self.program, "predict", "--model", str(model), "--dataset-dir", str(dataset_dir), "--dataset", dataset, "--max-samples",
                 str(samples), "--batch-size", str(batch), "--greedy", "--max-new-tokens", str(new_tokens), "--dtype", dtype, "--device",
-                self.device, "--json", "--output", str(out)]
+                self.device, "--no-loss", "--fresh", "--json", "--output", str(out)]
 
     def preprocess(self, model: Path, files: list[Path], repeat: int) -> list[str]:
         return [self.preprocess_bench, str(model), str(repeat), *map(str, files)]

@@ -23,14 +23,7 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     if ended != ExitCode::SUCCESS {
         return Ok(ended);
     }
-    let options = DatasetOptions {
-        dataset_dir: profile.dataset_dir.clone(),
-        media_dir: profile.media_dir.clone(),
-        names: profile.dataset.clone(),
-        max_samples: profile.max_samples,
-        seed: profile.seed,
-    };
-    let dataset = Dataset::open(&options).because(Exit::Data)?;
+    let dataset = Dataset::open(&DatasetOptions::of(&profile, &profile.dataset)).because(Exit::Data)?;
     let named: Vec<(String, PathBuf)> = variants.iter().map(|v| (v.name.clone(), v.file(&args.output_dir))).collect();
     let exit = report::make(&named, &args.report, &args.output_dir, args.work.json, &mut |sample| match dataset
         .get(sample.index)

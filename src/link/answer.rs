@@ -168,6 +168,7 @@ fn hear(stdout: impl Read, on_event: &impl Fn(Event)) {
             hint: Some(
                 "lightbox and lightbox-engine may be of different versions: build both with `make build`".into(),
             ),
+            code: Exit::Internal,
         });
         on_event(Event::Reply(reply));
     }

@@ -59,6 +59,7 @@ mod tests {
             names: vec!["my chat".into()],
             max_samples: None,
             seed: 0,
+            mix: Default::default(),
         };
         let set = Dataset::open(&options).unwrap();
         assert_eq!(set.len(), 2);

@@ -51,7 +51,7 @@ struct Open {
     to: UnboundedSender<Heard>,
     _place: OwnedSemaphorePermit,
     /// The worker may read them until the end.
-    _pictures: Vec<NamedTempFile>,
+    pictures: Vec<NamedTempFile>,
 }
 
 /// An open question. Dropping it stops the answer.
@@ -121,7 +121,7 @@ impl Desk {
         state.next_id += 1;
         ask.id = id;
         let (to, heard) = unbounded_channel();
-        state.open.insert(id, Open { to, _place: place, _pictures: pictures });
+        state.open.insert(id, Open { to, _place: place, pictures });
         // A worker that is gone already is heard of as `Died`, which ends this question with the others.
         let _ = state.answerer.as_ref().map(|answerer| answerer.send(&Request::Ask(ask)));
         Ok(Ticket { id, heard, desk: self.clone(), ended: false })
@@ -166,16 +166,15 @@ impl Desk {
             Event::Reply(Reply::Started { id, .. }) => state.tell(id, Heard::Started),
             Event::Reply(Reply::Text { id, text }) => state.tell(id, Heard::Text(text)),
             Event::Reply(Reply::Done(done)) => state.end(done.id, Heard::Done(done)),
-            Event::Reply(Reply::Failed { id, error, hint }) => {
+            Event::Reply(Reply::Failed { id, error, hint, code }) => {
                 let text = hint.iter().fold(error, |text, hint| format!("{text}. {hint}"));
                 let text = clean_line(&text, 1000);
                 match (id, state.starting.take()) {
                     (Some(id), starting) => {
                         state.starting = starting;
-                        let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", text);
-                        state.end(id, Heard::Failed(error));
+                        state.fail(id, code, &text);
                     }
-                    (None, Some(starting)) => drop(starting.send(Err(anyhow!(text)).because(Exit::Model))),
+                    (None, Some(starting)) => drop(starting.send(Err(anyhow!(text)).because(code))),
                     (None, None) => say(&format!("warning: {text}")),
                 }
             }
@@ -202,7 +201,7 @@ impl Desk {
         }
         drop(state);
         // What it said last may hold paths and more of this machine: that is for the log.
-        let error = unavailable("the worker died while this request was open; it is started again, so ask once more");
+        let error = unavailable("the worker died while this request was open; ask once more, and a new one answers");
         for open in lost.into_values() {
             let _ = open.to.send(Heard::Failed(error.clone()));
         }
@@ -218,6 +217,36 @@ impl State {
 
     fn end(&mut self, id: u64, heard: Heard) {
         let _ = self.open.remove(&id).map(|open| open.to.send(heard));
+    }
+
+    /// What is wrong with a question its client hears in full. What is wrong here may name paths and more of this machine:
+    /// that is for the log.
+    fn fail(&mut self, id: u64, code: Exit, text: &str) {
+        let pictures = self.open.get(&id).map(|open| open.pictures.as_slice()).unwrap_or_default();
+        let named = |text: String, (i, picture): (usize, &NamedTempFile)| {
+            text.replace(&picture.path().display().to_string(), &format!("picture {}", i + 1))
+        };
+        let text = pictures.iter().enumerate().fold(text.to_owned(), named);
+        let error = match code {
+            Exit::Data => ApiError::field("messages", text),
+            _ => {
+                say(&format!("warning: request {id}: {text}"));
+                match code {
+                    Exit::OutOfMemory => ApiError::new(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "out_of_memory",
+                        "there is not enough memory for this request: send fewer or smaller pictures, fewer turns, or a lower max_tokens",
+                    ),
+                    Exit::Device => unavailable("the GPU was lost while this request was open; ask once more"),
+                    _ => ApiError::new(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "failed",
+                        format!("the model could not answer; the server's log says why (request {id})"),
+                    ),
+                }
+            }
+        };
+        self.end(id, Heard::Failed(error));
     }
 }
 

@@ -44,6 +44,10 @@ const DOCS: &[(&str, &str)] = &[
     ),
     ("max_samples", "每个数据集只使用前若干个样本。"),
     ("mix_strategy", "多个数据集的混合方式。"),
+    (
+        "interleave_probs",
+        "每个数据集被抽到的比例，总和为 1，顺序同 `dataset`；不设则轮流取。例如影像与对话取 `0.9,0.1`，就有十分之一的样本留给对话。需要交错式的 `mix_strategy`。",
+    ),
     ("train_on_prompt", "对提示词也计算损失。与 `mask_history` 互斥。"),
     ("mask_history", "只对最后一个回答计算损失。与 `train_on_prompt` 互斥。"),
     ("default_system", "样本自身没有系统提示词时使用的文本；空文本表示不要系统段。"),

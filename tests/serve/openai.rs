@@ -36,6 +36,12 @@ fn the_real_engine_answers_as_chat_does() {
     let said: String =
         chunks.filter_map(|chunk| Some(chunk["choices"][0]["delta"]["content"].as_str()?.to_owned())).collect();
     assert_eq!(chat["text"], said.as_str());
+    // The demo's model reads 2,048 tokens.
+    let mut long = asked;
+    (long["stream"], long["messages"][0]["content"][1]["text"]) = (json!(false), json!("word ".repeat(4000)));
+    let refused = rig.chat(&long);
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("messages")), "{}", refused.error());
+    assert!(refused.error().contains("at most 2048"), "{}", refused.error());
 }
 
 /// Prints `ok` at the end, or fails.

@@ -103,6 +103,7 @@ fn read(path: &str, query: Option<&str>) -> anyhow::Result<()> {
         names: vec![path.to_owned()],
         max_samples: None,
         seed: 42,
+        mix: Default::default(),
     };
     let dataset = Dataset::open(&options)?;
     println!("opened {} samples in {:.1} ms", dataset.len(), ms(start));

@@ -1,9 +1,11 @@
 //! Exit codes of both programs. Scripts and the supervisor rely on them; the numbers never change.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a program ended. In JSON it is its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u8", from = "u8")]
 #[repr(u8)]
 pub enum Exit {
     /// Done, everything well.
@@ -61,6 +63,18 @@ impl Exit {
             Exit::Failed,
         ];
         ALL.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Exit::Failed)
+    }
+}
+
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> Self {
+        exit as Self
+    }
+}
+
+impl From<u8> for Exit {
+    fn from(code: u8) -> Self {
+        Self::from_code(code)
     }
 }
 

@@ -42,6 +42,26 @@ pub fn numpy_permutation(n: usize, seed: u64) -> Vec<usize> {
     order
 }
 
+/// Draws from `0..shares.len()` without end, each with its share: `numpy.random.default_rng(seed).choice(n, p=shares)`
+/// (PCG64), numpy 2.4, however many are drawn at once. The shares add up to 1.
+pub fn numpy_choices(shares: &[f64], seed: u64) -> impl Iterator<Item = usize> + use<> {
+    let mut cumulated: Vec<f64> = shares
+        .iter()
+        .scan(0.0, |sum, share| {
+            *sum += share;
+            Some(*sum)
+        })
+        .collect();
+    let sum = cumulated.last().copied().unwrap_or(1.0);
+    cumulated.iter_mut().for_each(|share| *share /= sum);
+    let mut random = Pcg64::new(seed);
+    let last = cumulated.len().saturating_sub(1);
+    std::iter::repeat_with(move || {
+        let drawn = random.next_f64();
+        cumulated.partition_point(|&end| end <= drawn).min(last)
+    })
+}
+
 /// `val_size`: below 1 a share of the samples, rounded up; above 1 a count. Gives the indices for training and for
 /// validation, both in shuffled order, as `datasets.Dataset.train_test_split(test_size, seed)`.
 ///

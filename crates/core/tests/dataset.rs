@@ -1,6 +1,6 @@
 //! LLaMA-Factory's data sets: its layouts, its rules, its broken samples.
 
-use lightbox_core::data::{Dataset, DatasetOptions, Encoder, ImageRef, Problem, Sample, check, prepare};
+use lightbox_core::data::{Dataset, DatasetOptions, Encoder, ImageRef, Mix, Problem, Sample, check, prepare};
 use lightbox_core::text::{EncodeOptions, Role, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ fn options(dir: &Path, names: &[&str]) -> DatasetOptions {
         names: names.iter().map(|n| (*n).to_owned()).collect(),
         max_samples: None,
         seed: 42,
+        mix: Default::default(),
     }
 }
 
@@ -51,6 +52,34 @@ fn turn(role: &str, content: Value) -> Value {
 
 fn kind(entry: Value, row: Value) -> &'static str {
     one(entry, row).expect_err("a problem").kind
+}
+
+/// What datasets 5.2 gives for the same draw is in the tests of `data::mix`; here it is the samples that count.
+#[test]
+fn mixed_sets_give_the_samples_of_both_in_the_order_of_the_mix() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |name: &str, n: usize| -> String {
+        (0..n).map(|i| json!({"instruction": format!("{name} {i}"), "output": "yes"}).to_string() + "\n").collect()
+    };
+    std::fs::write(dir.path().join("scans.jsonl"), rows("scans", 3)).unwrap();
+    std::fs::write(dir.path().join("chat.jsonl"), rows("chat", 5)).unwrap();
+    let info = json!({"scans": {"file_name": "scans.jsonl"}, "chat": {"file_name": "chat.jsonl"}});
+    std::fs::write(dir.path().join("dataset_info.json"), info.to_string()).unwrap();
+    let asked = |strategy: &str, probs: &[f64], max: Option<usize>| {
+        let mix = Mix { strategy: strategy.parse().unwrap(), probs: probs.to_vec() };
+        let options = DatasetOptions { mix, max_samples: max, ..options(dir.path(), &["scans", "chat"]) };
+        let set = Dataset::open(&options)?;
+        assert!(set.get(set.len()).is_err());
+        let question = |i: usize| set.get(i).unwrap().conversation.messages[0].content.clone();
+        Ok::<Vec<String>, anyhow::Error>((0..set.len()).map(question).collect())
+    };
+    let over = asked("interleave_over", &[], None).unwrap();
+    let expected = "scans 0|chat 0|scans 1|chat 1|scans 2|chat 2|scans 0|chat 3|scans 1|chat 4";
+    assert_eq!(over.join("|"), expected);
+    assert_eq!(asked("interleave_under", &[], Some(2)).unwrap().join("|"), "scans 0|chat 0|scans 1|chat 1");
+    assert_eq!(asked("interleave_once", &[0.5, 0.5], None).unwrap().len(), 8);
+    assert_eq!(asked("concat", &[], None).unwrap()[3], "chat 0");
+    assert!(asked("interleave_over", &[0.5, 0.6], None).unwrap_err().to_string().contains("add up to 1"));
 }
 
 #[test]

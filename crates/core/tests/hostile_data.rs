@@ -44,6 +44,7 @@ impl Set {
             names: vec!["d".into()],
             max_samples: None,
             seed: 42,
+            mix: Default::default(),
         })
     }
 
@@ -333,7 +334,14 @@ fn inputs_that_broke_something_once_are_named_today() {
     assert!(!tables.is_empty());
     for path in tables {
         let names = vec![path.to_str().unwrap().to_owned()];
-        let options = DatasetOptions { dataset_dir: ".".into(), media_dir: None, names, max_samples: None, seed: 0 };
+        let options = DatasetOptions {
+            dataset_dir: ".".into(),
+            media_dir: None,
+            names,
+            max_samples: None,
+            seed: 0,
+            mix: Default::default(),
+        };
         let refused = Dataset::open(&options).map(|d| checked(&d)).map_or(true, |report| !report.problems.is_empty());
         assert!(refused, "{}", path.display());
     }

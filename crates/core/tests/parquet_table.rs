@@ -67,8 +67,14 @@ fn shards(dir: &Path, sizes: &[usize], properties: fn() -> WriterProperties) -> 
 
 fn open(files: &[PathBuf]) -> Dataset {
     let columns = caption_columns(&ParquetTable::open(files).unwrap(), &CaptionChoice::default()).unwrap();
-    let options =
-        DatasetOptions { dataset_dir: ".".into(), media_dir: None, names: vec![], max_samples: None, seed: 42 };
+    let options = DatasetOptions {
+        dataset_dir: ".".into(),
+        media_dir: None,
+        names: vec![],
+        max_samples: None,
+        seed: 42,
+        mix: Default::default(),
+    };
     Dataset::open_captions(files, columns, &options).unwrap()
 }
 
@@ -221,6 +227,7 @@ fn a_damaged_file_gives_errors_and_never_a_panic_or_a_hang() {
             names: vec![damaged.to_str().unwrap().into()],
             max_samples: None,
             seed: 42,
+            mix: Default::default(),
         };
         match Dataset::open(&options) {
             Err(_) => refused += 1,

@@ -31,11 +31,11 @@ pub fn reply(app: &mut App, reply: Reply) -> Effects {
             }
         }
         Reply::Done(done) => return end(app, done.id, Answer::Done(done)),
-        Reply::Failed { id: Some(id), error, hint } => {
+        Reply::Failed { id: Some(id), error, hint, .. } => {
             app.chat.loading = None;
             return end(app, id, Answer::Failed { error, hint });
         }
-        Reply::Failed { id: None, error, hint } => {
+        Reply::Failed { id: None, error, hint, .. } => {
             app.chat.loading = None;
             app.say(Level::Error, hint.map_or(error.clone(), |hint| format!("{error}; {hint}")));
         }

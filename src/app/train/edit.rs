@@ -115,7 +115,7 @@ pub fn type_in(app: &mut App) -> Effects {
         // a secret is typed anew
         _ if key.is_secret() => String::new(),
         Value::Null => String::new(),
-        Value::String(text) if matches!(key.kind, Kind::Text | Kind::Path | Kind::List) => text,
+        Value::String(text) if matches!(key.kind, Kind::Text | Kind::Path | Kind::List | Kind::Numbers) => text,
         _ if set => shown,
         value => yaml_value(&value),
     };
@@ -174,7 +174,7 @@ pub fn inline_of(key: &Key, typed: &str) -> Option<String> {
     let as_yaml = serde_yaml::from_str::<Value>(typed).ok();
     let literal = match key.kind {
         // `a: b`, `#1` and `[x` are fine names; quotes, lists and null mean what they mean in YAML
-        Kind::Text | Kind::Path | Kind::List => {
+        Kind::Text | Kind::Path | Kind::List | Kind::Numbers => {
             let yaml = typed.starts_with(['"', '\'', '[']) || (typed == "null" && key.optional);
             !(yaml && as_yaml.is_some_and(|value| key.accepts(&value)))
         }

@@ -192,6 +192,7 @@ pub fn allowed(lang: Lang, key: &Key) -> String {
         Kind::Text => "文本（若形似数字或布尔值，请加引号）".to_owned(),
         Kind::Path => "路径".to_owned(),
         Kind::List => "用逗号分隔的名称".to_owned(),
+        Kind::Numbers => "用逗号分隔的数字".to_owned(),
         Kind::Choice(words) => format!("{} 之一", words.join("、")),
         Kind::Device => "auto、cpu、cuda 或 cuda:N".to_owned(),
         Kind::SchedulerKwargs => "调度参数的映射，例如 {min_lr_rate: 0.1}".to_owned(),

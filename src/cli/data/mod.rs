@@ -6,6 +6,7 @@ mod convert;
 mod encode;
 mod list;
 mod options;
+mod pack;
 mod show;
 mod stats;
 
@@ -33,6 +34,8 @@ enum DataCommand {
     Encode(encode::EncodeArgs),
     /// Turn captioned pictures in parquet into a LLaMA-Factory data set
     Convert(convert::ConvertArgs),
+    /// Join rows in parquet with pictures in tar archives, by file name, into parquet files with the pictures inside
+    Pack(pack::PackArgs),
 }
 
 pub fn run(args: DataArgs) -> Result<Exit> {
@@ -43,5 +46,6 @@ pub fn run(args: DataArgs) -> Result<Exit> {
         DataCommand::Stats(args) => stats::run(args),
         DataCommand::Encode(args) => encode::run(args),
         DataCommand::Convert(args) => convert::run(args),
+        DataCommand::Pack(args) => pack::run(args),
     }
 }

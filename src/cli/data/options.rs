@@ -4,9 +4,10 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{
-    CaptionChoice, Dataset, DatasetOptions, Encoder, OnBad, caption_columns, parquet::ParquetTable,
+    CaptionChoice, Dataset, DatasetOptions, Encoder, Mix, OnBad, caption_columns, parquet::ParquetTable,
 };
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::profile::MixStrategy;
 use lightbox_core::safe_text::clean;
 use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
@@ -31,9 +32,15 @@ pub struct SourceArgs {
     /// Only the first N samples of each data set
     #[arg(long, value_name = "N")]
     max_samples: Option<usize>,
-    /// For data sets with `num_samples`
+    /// For data sets with `num_samples`, and for --interleave-probs
     #[arg(long, default_value_t = 42)]
     seed: u64,
+    /// How several data sets are mixed: concat, interleave_under, interleave_over or interleave_once, as in a profile
+    #[arg(long, value_name = "STRATEGY", default_value_t)]
+    mix_strategy: MixStrategy,
+    /// How often each data set is drawn, as shares that add up to 1
+    #[arg(long, value_name = "SHARE", value_delimiter = ',')]
+    interleave_probs: Vec<f64>,
     #[command(flatten)]
     columns: ColumnArgs,
 }
@@ -89,6 +96,7 @@ impl SourceArgs {
             names,
             max_samples: self.max_samples,
             seed: self.seed,
+            mix: Mix { strategy: self.mix_strategy, probs: self.interleave_probs.clone() },
         }
     }
 

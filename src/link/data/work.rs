@@ -24,6 +24,7 @@ pub fn open(source: &Source, ctx: &mut Ctx) -> anyhow::Result<Dataset> {
         names: vec![source.name.clone()],
         max_samples: None,
         seed: 42,
+        mix: Default::default(),
     };
     Dataset::open_watched(&options, &mut |done, total| {
         ctx.report(|| Progress { done, total, bytes: true, note: String::new() })

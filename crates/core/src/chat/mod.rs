@@ -18,6 +18,7 @@ mod tests;
 
 use crate::args::{Dtype, ModelArgs, ResolvedModel};
 use crate::data::ImageRef;
+use crate::exit::Exit;
 pub use crate::generation::AskOptions;
 use crate::profile::Device;
 use crate::text;
@@ -152,6 +153,8 @@ pub enum Reply {
         error: String,
         /// What to do next, where that is known.
         hint: Option<String>,
+        /// What kind of failure it is, as a program that ends with it would say.
+        code: Exit,
     },
     Unloaded,
 }
@@ -235,7 +238,7 @@ impl Request {
             let json: Option<serde_json::Value> = serde_json::from_slice(line).ok();
             let id = json.and_then(|json| json.get("id")?.as_u64());
             let error = format!("not a request that is understood here: {error}; it was left out");
-            Box::new(Reply::Failed { id, error, hint: None })
+            Box::new(Reply::Failed { id, error, hint: None, code: Exit::Usage })
         })
     }
 }

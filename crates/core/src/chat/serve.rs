@@ -190,7 +190,7 @@ impl Desk {
                 Ok(Request::Stop { id }) => state.stop(id),
                 Ok(Request::Ask(ask)) if state.is_open(ask.id) => {
                     let error = format!("question {} is still open; this one with the same id was left out", ask.id);
-                    state.send(&Reply::Failed { id: None, error, hint: None });
+                    state.send(&Reply::Failed { id: None, error, hint: None, code: Exit::Usage });
                 }
                 Ok(request) => {
                     state.waiting.push_back(request);
@@ -221,7 +221,8 @@ impl Desk {
                     }
                     Err(error) => {
                         let (text, hint) = respondent.explain(&error);
-                        self.state().send(&Reply::Failed { id: None, error: text, hint });
+                        let code = exit::code(&error);
+                        self.state().send(&Reply::Failed { id: None, error: text, hint, code });
                         Some(error)
                     }
                 },
@@ -296,7 +297,8 @@ impl Desk {
                 Ok(())
             }
             Err(((error, hint), cause)) => {
-                state.send(&Reply::Failed { id: (!closed).then_some(id), error, hint });
+                let code = exit::code(&cause);
+                state.send(&Reply::Failed { id: (!closed).then_some(id), error, hint, code });
                 Err(cause)
             }
         }

@@ -42,7 +42,7 @@ fn every_reply_is_one_line_and_comes_back_the_same() {
     one_line(&Reply::Text { id: 1, text: "线\u{2028}\r\n\u{1b}[31m".into() });
     let done = Done { text: "x".into(), tokens: 2, cached_tokens: 9, ..Done::unsaid(1, 20, Finish::Cancelled) };
     assert_eq!(one_line(&Reply::Done(done))["finish"], "cancelled");
-    one_line(&Reply::Failed { id: None, error: "e".into(), hint: Some("h".into()) });
+    one_line(&Reply::Failed { id: None, error: "e".into(), hint: Some("h".into()), code: Exit::Data });
     assert_eq!(one_line(&Reply::Unloaded), json!({"event": "unloaded"}));
 }
 

@@ -1,4 +1,4 @@
-//! A data set opened for reading: one or more named sets, one after the other (LLaMA-Factory's `concat`).
+//! A data set opened for reading: one or more named sets, one after the other or mixed ([`super::Mix`]).
 
 use super::cells::ImageCell;
 use super::dataset_info::{Columns, DatasetInfo, Entry, Formatting, Tags};
@@ -21,6 +21,8 @@ pub const DEFAULT_QUESTION: &str = "图片中的诊断结果是怎样？";
 pub struct Dataset {
     parts: Vec<Part>,
     len: usize,
+    /// Where in the parts, one after the other, each sample is; `None`: as they lie.
+    order: Option<Vec<u32>>,
 }
 
 #[derive(Debug)]
@@ -110,7 +112,11 @@ impl Dataset {
             }
             parts.push(part);
         }
-        Ok(Self::of(parts))
+        let mut set = Self::of(parts);
+        let sets: Vec<(&str, usize)> = set.parts.iter().map(|p| (p.name.as_str(), p.selection.len())).collect();
+        set.order = o.mix.order(&sets, o.seed)?;
+        set.len = set.order.as_ref().map_or(set.len, Vec::len);
+        Ok(set)
     }
 
     /// Opens parquet files of captioned pictures with the given columns (see [`caption_columns`]).
@@ -125,7 +131,7 @@ impl Dataset {
 
     fn of(parts: Vec<Part>) -> Self {
         let len = parts.iter().map(|p| p.selection.len()).sum();
-        Self { parts, len }
+        Self { parts, len, order: None }
     }
 
     pub fn len(&self) -> usize {
@@ -171,7 +177,10 @@ impl Dataset {
     }
 
     fn locate(&self, index: usize) -> Option<(&Part, usize)> {
-        let mut i = index;
+        let mut i = match &self.order {
+            Some(order) => *order.get(index)? as usize,
+            None => index,
+        };
         for part in &self.parts {
             if i < part.selection.len() {
                 let row = match &part.selection {

@@ -21,6 +21,8 @@ mod discover;
 pub mod json_index;
 pub mod layout;
 mod media;
+mod mix;
+pub mod pack;
 mod parallel;
 pub mod parquet;
 mod picture;
@@ -44,6 +46,7 @@ pub use convert::{ConvertError, ConvertOptions, ConvertReport, convert};
 pub use dataset::{CaptionChoice, Dataset, PartFile, PartInfo, caption_columns};
 pub use discover::{Discovery, Found, FoundKind, discover};
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
+pub use mix::Mix;
 pub use prepare::{Encoder, Prepared, prepare};
 pub use preview::{PEEK_CHARS, Peek};
 pub use problem::{Fault, Problem, kind};
@@ -53,6 +56,7 @@ pub use search::{Search, SearchStep};
 pub use stats::{Stats, stats, stats_spread};
 pub use summary::{Bar, Summary};
 
+use crate::profile::Profile;
 use crate::text::Conversation;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -99,11 +103,26 @@ pub struct DatasetOptions {
     pub dataset_dir: PathBuf,
     /// Folder that picture paths are relative to; default: `dataset_dir`.
     pub media_dir: Option<PathBuf>,
-    /// Names in dataset_info.json, in order (`dataset: a,b`). A path to a parquet, JSON or JSONL file (or a folder of
+    /// Names in dataset_info.json, in order (`dataset: a,b`), unless `mix` says otherwise. A path to a parquet, JSON or JSONL file (or a folder of
     /// parquet files) is accepted as well.
     pub names: Vec<String>,
     /// The first N samples of each named set, as in LLaMA-Factory.
     pub max_samples: Option<usize>,
-    /// Only for entries with `num_samples`, whose draw is numpy's.
+    /// For entries with `num_samples` and for [`Mix`]: both draws are numpy's.
     pub seed: u64,
+    pub mix: Mix,
+}
+
+impl DatasetOptions {
+    /// The data keys of `p`, for the data sets `names`.
+    pub fn of(p: &Profile, names: &[String]) -> Self {
+        Self {
+            dataset_dir: p.dataset_dir.clone(),
+            media_dir: p.media_dir.clone(),
+            names: names.to_vec(),
+            max_samples: p.max_samples,
+            seed: p.seed,
+            mix: Mix { strategy: p.mix_strategy, probs: p.interleave_probs.clone() },
+        }
+    }
 }

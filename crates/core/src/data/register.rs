@@ -70,6 +70,7 @@ pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
         names: vec![name.to_owned()],
         max_samples: None,
         seed: 0,
+        mix: Default::default(),
     };
     let dataset = Dataset::open(&o)?;
     let layout = dataset.layout().with_context(|| format!("{name} holds no data set"))?;
@@ -249,8 +250,14 @@ mod tests {
             );
             register(dir.path(), "d", entry, true).unwrap();
             let names = vec!["d".to_owned()];
-            let o =
-                DatasetOptions { dataset_dir: dir.path().into(), media_dir: None, names, max_samples: None, seed: 0 };
+            let o = DatasetOptions {
+                dataset_dir: dir.path().into(),
+                media_dir: None,
+                names,
+                max_samples: None,
+                seed: 0,
+                mix: Default::default(),
+            };
             let sample = Dataset::open(&o).unwrap().get(0).unwrap();
             assert_eq!(sample.conversation, open(&path).get(0).unwrap().conversation);
         }

@@ -11,7 +11,14 @@ use std::sync::Arc;
 
 pub fn open(path: &Path) -> Dataset {
     let names = vec![path.display().to_string()];
-    let o = DatasetOptions { dataset_dir: ".".into(), media_dir: None, names, max_samples: None, seed: 42 };
+    let o = DatasetOptions {
+        dataset_dir: ".".into(),
+        media_dir: None,
+        names,
+        max_samples: None,
+        seed: 42,
+        mix: Default::default(),
+    };
     Dataset::open(&o).unwrap()
 }
 

@@ -156,15 +156,7 @@ impl ModelFacts {
 
 impl DataFacts {
     fn read(p: &Profile, model: Option<&ModelFacts>) -> Result<Self> {
-        let open = |names: &[String]| {
-            Dataset::open(&DatasetOptions {
-                dataset_dir: p.dataset_dir.clone(),
-                media_dir: p.media_dir.clone(),
-                names: names.to_vec(),
-                max_samples: p.max_samples,
-                seed: p.seed,
-            })
-        };
+        let open = |names: &[String]| Dataset::open(&DatasetOptions::of(p, names));
         let dataset = open(&p.dataset)?;
         let eval_samples = if p.eval_dataset.is_empty() { 0 } else { open(&p.eval_dataset)?.len() };
         let mut facts = Self { samples: dataset.len(), eval_samples, ..Self::default() };

@@ -31,6 +31,18 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
         "`do_train` needs `dataset`: names in dataset_info.json",
     );
     refuse(
+        !p.interleave_probs.is_empty() && p.mix_strategy == MixStrategy::Concat,
+        &["interleave_probs", "mix_strategy"],
+        "`interleave_probs` needs `mix_strategy: interleave_under`, `interleave_over` or `interleave_once`",
+    );
+    for names in [&p.dataset, &p.eval_dataset] {
+        refuse(
+            !p.interleave_probs.is_empty() && !names.is_empty() && names.len() != p.interleave_probs.len(),
+            &["interleave_probs", "dataset", "eval_dataset"],
+            "`interleave_probs` needs one share for each name in `dataset`, and in `eval_dataset` if there is one",
+        );
+    }
+    refuse(
         p.do_eval && !has_eval_data,
         &["do_eval", "eval_dataset", "val_size"],
         "`do_eval` needs data to evaluate on: set `eval_dataset` or `val_size`",

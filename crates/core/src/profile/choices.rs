@@ -105,6 +105,12 @@ choices! {
     MixStrategy {
         /// One after the other; the order of an epoch shuffles them together.
         Concat = "concat",
+        /// In turns, until the first of them has ended.
+        InterleaveUnder = "interleave_under",
+        /// In turns; those that end begin again, until every one has ended once.
+        InterleaveOver = "interleave_over",
+        /// In turns; those that have ended drop out, so that every sample comes once.
+        InterleaveOnce = "interleave_once",
     }
     /// Experiment trackers: none; the run directory holds everything.
     ReportTo { None = "none" }
@@ -116,6 +122,12 @@ choices! {
         MicroBatch = "micro_batch",
         /// Every answer token of the update weighs the same.
         Token = "token",
+    }
+}
+
+impl Default for MixStrategy {
+    fn default() -> Self {
+        Self::Concat
     }
 }
 

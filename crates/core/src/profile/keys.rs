@@ -199,6 +199,9 @@ keys! {
         max_samples: Option<usize> = None, in Range::from(1.0);
         /// How several data sets are mixed.
         mix_strategy: MixStrategy = MixStrategy::Concat;
+        /// How often each data set is drawn, as shares that add up to 1, in the order of `dataset`; without them they come
+        /// in turns. `0.9,0.1` with scans and chat keeps a tenth of the samples for chat. Needs an interleaving `mix_strategy`.
+        interleave_probs: Vec<f64> = Vec::new();
         /// Take the loss on the prompt, too. Excludes `mask_history`.
         train_on_prompt: bool = false;
         /// Take the loss on the last answer only. Excludes `train_on_prompt`.

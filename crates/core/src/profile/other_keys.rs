@@ -145,7 +145,6 @@ pub(super) static OTHER_KEYS: &[(&str, &str, Option<&str>)] = &[
     ("include_for_metrics", "[]", None),
     ("infer_backend", "huggingface", None),
     ("init_special_tokens", "noise_init", None),
-    ("interleave_probs", "null", None),
     ("kt_expert_checkpoint_path", "null", None),
     ("kt_lora_expert_intermediate_size", "null", None),
     ("kt_lora_expert_num", "null", None),

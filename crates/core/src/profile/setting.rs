@@ -17,6 +17,8 @@ pub enum Kind {
     Path,
     /// Names separated by commas, or a YAML list.
     List,
+    /// Numbers separated by commas, or a YAML list.
+    Numbers,
     Choice(&'static [&'static str]),
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     Device,
@@ -33,6 +35,7 @@ impl fmt::Display for Kind {
             Self::Text => "a text (in quotes if it looks like a number or a boolean)",
             Self::Path => "a path",
             Self::List => "names separated by commas",
+            Self::Numbers => "numbers separated by commas",
             Self::Choice(words) => return write!(f, "one of {}", words.join(", ")),
             Self::Device => "auto, cpu, cuda or cuda:N",
             Self::SchedulerKwargs => "a mapping of schedule parameters, e.g. {min_lr_rate: 0.1} (num_cycles, lr_end, power, timescale, min_lr, min_lr_rate, \
@@ -253,6 +256,26 @@ impl Setting for Vec<String> {
                 Value::Sequence(items.iter().map(|s| Value::String(s.clone())).collect())
             }
             items => Value::String(items.join(",")),
+        }
+    }
+}
+
+impl Setting for Vec<f64> {
+    const KIND: Kind = Kind::Numbers;
+    const OPTIONAL: bool = true;
+    fn read(value: &Value) -> Option<Self> {
+        let one = |word: &str| f64::read(&Value::String(word.trim().to_owned()));
+        match value {
+            Value::Null => Some(Vec::new()),
+            Value::Sequence(items) => items.iter().map(f64::read).collect(),
+            Value::String(words) => words.split(',').map(one).collect(),
+            number => f64::read(number).map(|number| vec![number]),
+        }
+    }
+    fn write(&self) -> Value {
+        match self.as_slice() {
+            [] => Value::Null,
+            numbers => Value::String(numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(",")),
         }
     }
 }

@@ -390,6 +390,8 @@ fn combinations_that_llamafactory_refuses_are_refused() {
         ("max_steps: 0", "would train nothing"),
         ("lr_scheduler_type: cosine_with_min_lr", "needs `min_lr` or `min_lr_rate`"),
         ("lr_scheduler_kwargs: {power: 2}", "has no parameter `power`"),
+        ("dataset: a,b\ninterleave_probs: 0.9,0.1", "`interleave_probs` needs `mix_strategy:"),
+        ("dataset: a\nmix_strategy: interleave_over\ninterleave_probs: 0.9,0.1", "one share for each name"),
     ] {
         let messages = errors(text);
         assert_eq!(messages.len(), 1, "{text}: {messages:?}");
@@ -398,6 +400,8 @@ fn combinations_that_llamafactory_refuses_are_refused() {
     for text in [
         "val_size: 0.1\ndo_eval: true",
         "val_size: 100",
+        "dataset: a,b\nmix_strategy: interleave_once\ninterleave_probs: 0.9,0.1",
+        "dataset: a,b\nmix_strategy: interleave_under\ninterleave_probs: [0.9, 0.1]",
         "freeze_language_model: true\nfreeze_vision_tower: false",
         "save_steps: 0.1\nwarmup_ratio: 0.03",
     ] {

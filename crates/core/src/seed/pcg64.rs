@@ -32,6 +32,11 @@ impl Pcg64 {
         folded.rotate_right((self.state >> 122) as u32)
     }
 
+    /// From 0 to below 1, as `Generator.random` draws it.
+    pub(super) fn next_f64(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
+    }
+
     fn next_u32(&mut self) -> u32 {
         self.high_half.take().unwrap_or_else(|| {
             let both = self.next_u64();

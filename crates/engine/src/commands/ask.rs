@@ -5,6 +5,7 @@ use crate::setup::Ready;
 use anyhow::{Result, anyhow, bail};
 use lightbox_core::chat::tokens_per_second;
 use lightbox_core::data::ImageRef;
+use lightbox_core::exit::{Because, Exit};
 use lightbox_core::generation::Generation;
 use lightbox_core::text::{Conversation, number_pictures};
 use lightbox_core::vision::PixelBudget;
@@ -137,5 +138,13 @@ fn encode(ready: &Ready, q: &Question) -> Result<(Prompt, Options)> {
         number_pictures(&mut conversation);
     }
     let prompt = super::encode(&ready.tokenizer, &ready.processor, &conversation, q.images, q.budget, None)?;
+    let (tokens, most) = (prompt.ids.len(), ready.model.config.text.max_position_embeddings);
+    if tokens as i64 > most {
+        let error = anyhow!(
+            "the question has {tokens} tokens, pictures and earlier turns included, and this model reads at most {most}: \
+             ask with fewer or smaller pictures, or fewer turns"
+        );
+        return Err(error).because(Exit::Data);
+    }
     Ok((prompt, super::options(q.generation.clone(), &ready.model.config, &ready.tokenizer)))
 }

@@ -1,5 +1,8 @@
 //! `lightbox chat`: ask base or tuned model about pictures, once or in a conversation.
 
+mod lines;
+
+use self::lines::{IMAGE_COMMAND, Line, Lines};
 use super::ask::{Heard, Question, ask};
 use crate::generate::{Finish, Memory};
 use crate::setup::Ready;
@@ -12,7 +15,7 @@ use lightbox_core::hub;
 use lightbox_core::safe_text::clean;
 use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
 use serde_json::json;
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,20 +163,21 @@ impl Chat<'_> {
     /// Reads questions from standard input until it ends.
     fn converse(&mut self, mut pictures: Vec<ImageRef>) -> Result<Exit> {
         signal_hook::flag::register(signal_hook::consts::SIGINT, self.interrupted.clone())?;
-        let terminal = std::io::stdin().is_terminal();
-        if terminal {
+        let mut lines = Lines::open()?;
+        if lines.is_terminal() {
             println!(
                 "Ask. /image FILE adds a picture to the next question, /clear starts over, /exit ends; Ctrl-C stops an answer."
             );
         }
-        let mut lines = std::io::stdin().lock().lines();
         loop {
-            if terminal {
-                print!("> ");
-                std::io::stdout().flush()?;
-            }
-            let Some(line) = lines.next() else { break };
-            let line = line?;
+            let line = match lines.next()? {
+                Line::Text(line) => line,
+                Line::Interrupted => {
+                    println!("/exit or Ctrl-D ends.");
+                    continue;
+                }
+                Line::End => break,
+            };
             match line.trim() {
                 "" => continue,
                 "/exit" | "exit" => break,
@@ -183,10 +187,10 @@ impl Chat<'_> {
                     pictures.clear();
                     println!("The conversation is empty.");
                 }
-                command if command.starts_with("/image") => {
-                    match picture(Path::new(command["/image".len()..].trim())) {
-                        Ok(picture) => {
-                            pictures.push(picture);
+                command if command.split_whitespace().next() == Some(IMAGE_COMMAND) => {
+                    match named_pictures(command[IMAGE_COMMAND.len()..].trim()) {
+                        Ok(named) => {
+                            pictures.extend(named);
                             println!("{} picture(s) wait for the next question.", pictures.len());
                         }
                         Err(e) => println!("{}.", clean(&format!("{e:#}"))),
@@ -196,6 +200,8 @@ impl Chat<'_> {
                     println!("Unknown command. There are /image FILE, /clear and /exit.")
                 }
                 question => {
+                    // A Ctrl-C that no answer heard must not stop this one.
+                    self.interrupted.store(false, Ordering::Relaxed);
                     if let Err(e) = self.ask(question, std::mem::take(&mut pictures)) {
                         println!(
                             "{}. The question was not asked; the conversation is as before.",
@@ -206,5 +212,45 @@ impl Chat<'_> {
             }
         }
         Ok(Exit::Finished)
+    }
+}
+
+/// What stands behind `/image`: a name as it is, or several as a shell takes them, quoted where they hold blanks; terminals
+/// paste the names of dropped files so.
+fn named_pictures(text: &str) -> Result<Vec<ImageRef>> {
+    if text.is_empty() {
+        bail!("{IMAGE_COMMAND} needs the name of a picture");
+    }
+    let as_it_is = picture(Path::new(text));
+    match shlex::split(text) {
+        Some(names) if as_it_is.is_err() => names.iter().map(|name| picture(Path::new(name))).collect(),
+        _ => as_it_is.map(|picture| vec![picture]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_named_plainly_or_as_a_shell_takes_them() {
+        let temp = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = temp.path().join(name);
+            std::fs::write(&path, "x").unwrap();
+            path.display().to_string()
+        };
+        let (plain, blank, quote) = (make("a.png"), make("b c.png"), make("d'e.png"));
+        let found = |text: &str| {
+            let names = named_pictures(text).map_err(|e| e.to_string())?;
+            Ok::<_, String>(names.iter().map(ImageRef::describe).collect::<Vec<_>>())
+        };
+        assert_eq!(found(&plain), Ok(vec![plain.clone()]));
+        assert_eq!(found(&blank), Ok(vec![blank.clone()]));
+        assert_eq!(found(&quote), Ok(vec![quote.clone()]));
+        assert_eq!(found(&format!("'{blank}' {plain}")), Ok(vec![blank.clone(), plain.clone()]));
+        assert_eq!(found(&blank.replace(' ', "\\ ")), Ok(vec![blank]));
+        assert!(found("no/such.png").unwrap_err().contains("no/such.png"));
+        assert!(found("").unwrap_err().contains("needs the name"));
     }
 }

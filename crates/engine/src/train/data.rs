@@ -10,13 +10,7 @@ use lightbox_core::vision::{ImageProcessor, PixelBudget};
 
 /// The data keys of a profile, for the data sets `names`.
 pub fn dataset_options(p: &Profile, names: &[String]) -> DatasetOptions {
-    DatasetOptions {
-        dataset_dir: p.dataset_dir.clone(),
-        media_dir: p.media_dir.clone(),
-        names: names.to_vec(),
-        max_samples: p.max_samples,
-        seed: p.seed,
-    }
+    DatasetOptions::of(p, names)
 }
 
 /// The text keys of a profile.

@@ -13,10 +13,10 @@
 //! Rows are written while they are read. `journal.rs` says how an interrupted conversion goes on; its result is the
 //! one an uninterrupted run would have made.
 
-mod folder;
+pub(super) mod folder;
 mod journal;
 mod names;
-mod output;
+pub(super) mod output;
 
 use super::cells::ImageCell;
 use super::dataset::{CaptionChoice, caption_columns};
