@@ -203,6 +203,16 @@ fn after_a_lost_connection_the_run_is_seen_again_at_once() {
     assert!(again.wait_exit().unwrap().success());
 }
 
+fn rows(screen: &Screen) -> Vec<String> {
+    (0..44).map(|row| screen.row_text(row).trim_end().to_owned()).collect()
+}
+
+/// The last line that has something, and the one before it.
+fn last_lines(screen: &Screen) -> (String, String) {
+    let mut lines = rows(screen).into_iter().rev().filter(|row| !row.is_empty());
+    (lines.next().unwrap_or_default(), lines.next().unwrap_or_default())
+}
+
 /// `lightbox chat` without a question.
 #[test]
 fn a_conversation_in_the_shell_streams_is_stopped_and_goes_on() {
@@ -210,7 +220,7 @@ fn a_conversation_in_the_shell_streams_is_stopped_and_goes_on() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (model, images) = (root.join("assets/demo-model"), root.join("tests/golden/images"));
     // So hot that it hardly ends by itself.
-    let settings = "--device cpu --dtype f32 --temperature 9 --top-k 0 --seed 3 --max-new-tokens 900";
+    let settings = "--device cpu --dtype f32 --temperature 9 --top-k 0 --seed 3 --max-new-tokens 5000";
     let mut args = vec!["chat", "--model", model.to_str().unwrap()];
     args.extend(settings.split(' '));
     let mut t = desk.open(&args);
@@ -227,34 +237,36 @@ fn a_conversation_in_the_shell_streams_is_stopped_and_goes_on() {
     t.send(Key::Enter).unwrap();
     see(&mut t, "1 picture(s) wait for the next question.");
     enter(&mut t, "What is this?");
-    // Ctrl-C while it speaks ends the answer, not the program.
-    let rows = |s: &Screen| (0..44).map(|row| s.row_text(row).trim_end().to_owned()).collect::<Vec<_>>();
+    // Ctrl-C while it speaks ends the answer, not the program. One that comes too late says how to leave; then again.
     let speaks = |s: &Screen| {
         let rows = rows(s);
         let asked = rows.iter().rposition(|row| row == "> What is this?");
-        asked.is_some_and(|asked| rows.get(asked + 1).is_some_and(|row| !row.is_empty()))
+        asked.is_none_or(|asked| rows.get(asked + 1).is_some_and(|row| !row.is_empty()))
     };
-    let stopped = |s: &Screen| {
-        let rows = rows(s);
-        let last = rows.iter().rposition(|row| !row.is_empty()).unwrap_or_default();
-        rows[last] == ">" && last > 0 && rows[last - 1].ends_with("[stopped]")
+    let stop = |t: &mut Terminal| {
+        t.wait_until(speaks).unwrap();
+        t.send_str("\x03").unwrap();
+        let done = |s: &Screen| last_lines(s).1.ends_with("[stopped]") || last_lines(s).1 == "/exit or Ctrl-D ends.";
+        t.wait_until(|s| last_lines(s).0 == ">" && done(s)).unwrap();
+        last_lines(&t.screen()).1.ends_with("[stopped]")
     };
-    t.wait_until(speaks).unwrap();
-    t.send_str("\x03").unwrap();
-    t.wait_until(stopped).unwrap();
+    while !stop(&mut t) {
+        enter(&mut t, "What is this?");
+    }
     // In a line of its own it says how to leave; what was begun is thrown away.
     t.send_str("half a quest\x03").unwrap();
-    see(&mut t, "/exit or Ctrl-D ends.");
-    // The last question again, by Up.
+    t.wait_until(|s| last_lines(s) == (">".into(), "/exit or Ctrl-D ends.".into())).unwrap();
     enter(&mut t, "/clear");
-    see(&mut t, "The conversation is empty.");
+    t.wait_until(|s| last_lines(s) == (">".into(), "The conversation is empty.".into())).unwrap();
+    // Earlier lines come back.
     t.send(Key::Up).unwrap();
-    see(&mut t, "> /clear");
+    t.wait_until(|s| last_lines(s).0 == "> /clear").unwrap();
     t.send(Key::Up).unwrap();
+    t.wait_until(|s| last_lines(s).0 == "> What is this?").unwrap();
     t.send(Key::Enter).unwrap();
-    t.wait_until(speaks).unwrap();
-    t.send_str("\x03").unwrap();
-    t.wait_until(stopped).unwrap();
+    while !stop(&mut t) {
+        enter(&mut t, "What is this?");
+    }
     t.send_str("\x04").unwrap();
     assert!(t.wait_exit().unwrap().success());
 }

@@ -168,7 +168,7 @@ fn hear(stdout: impl Read, on_event: &impl Fn(Event)) {
             hint: Some(
                 "lightbox and lightbox-engine may be of different versions: build both with `make build`".into(),
             ),
-            code: Exit::Internal,
+            code: Exit::Model,
         });
         on_event(Event::Reply(reply));
     }
