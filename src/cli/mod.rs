@@ -6,7 +6,9 @@ mod data;
 mod download;
 mod estimate;
 mod evaluate;
+mod hub;
 mod progress;
+mod push;
 mod report;
 pub mod runs;
 mod serve;
@@ -41,6 +43,8 @@ enum Command {
     Data(data::DataArgs),
     /// Load a model or data set from the Hugging Face Hub
     Download(download::DownloadArgs),
+    /// Send a folder to the Hugging Face Hub: a model, an adapter, a data set
+    Push(push::PushArgs),
     /// Fine-tune a model as a profile says
     Train(train::TrainArgs),
     /// Memory, steps, tokens, disk and time of a training, before it starts
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
             outcome => outcome.map(|exit| ExitCode::from(exit as u8)),
         },
         Command::Download(args) => download::run(&args).map(|exit| ExitCode::from(exit as u8)),
+        Command::Push(args) => push::run(&args).map(|exit| ExitCode::from(exit as u8)),
         Command::Train(args) => {
             runs::kick();
             train::train(&args)

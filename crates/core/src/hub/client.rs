@@ -1,41 +1,46 @@
-//! Requests to a Hub: where it is, who asks, and what a refusal means. Bodies are the business of [`super::transfer`].
+//! Requests to a Hub: where it is, who asks, and what a refusal means. Bodies are the business of [`super::transfer`]
+//! and [`super::lfs`].
 //!
 //! The token goes to the Hub's own address and nowhere else. Large files lie on other hosts, to which the Hub redirects
 //! with a signed address; so redirects are followed here, one by one, and not by the HTTP library.
 
+use super::answer::{Answer, network};
 use super::repo::Repo;
+use super::url::{base, follow, next_page, origin};
 use super::{HubError, cache};
+use serde_json::Value;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use ureq::http::{Response, header};
+use ureq::http::{self, Method, Request, Response, header};
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{AsSendBody, SendBody};
 
 const HUGGING_FACE: &str = "https://huggingface.co";
 const MAX_REDIRECTS: usize = 5;
 /// A name server or a handshake that takes longer is not going to answer.
 const CONNECT: Duration = Duration::from_secs(15);
 /// A connection that brings nothing for so long is dropped and made anew.
-const SILENCE: Duration = Duration::from_secs(30);
-/// A page of a listing has 1000 entries of some 200 bytes; far more than this is no listing.
-const MAX_JSON: u64 = 64 << 20;
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+/// So long a Hub may take to answer when it has work: a commit of many files, a file to be put together.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Where the Hub is, who asks, and where the cache lies. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
     endpoint: String,
-    token: Option<Token>,
+    pub(super) token: Option<Token>,
     cache: PathBuf,
     offline: bool,
     pub(super) pause: Duration,
 }
 
 #[derive(Clone)]
-struct Token {
+pub(super) struct Token {
     value: String,
-    from: String,
+    pub from: String,
 }
 
 /// Never the token.
@@ -76,6 +81,7 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
+            .timeout_per_write(Some(SILENCE))
             .user_agent(concat!("lightbox/", env!("CARGO_PKG_VERSION")))
             // A body that was packed on the way has neither the size nor the ranges that were asked for.
             .accept_encoding("identity")
@@ -114,43 +120,140 @@ impl Client {
         &self.cache
     }
 
+    /// There is a token to write with.
+    pub(super) fn check_can_write(&self) -> Result<(), HubError> {
+        self.check_online()?;
+        if self.token.is_none() {
+            let what = "Pushing needs a token with write permission. Make one at";
+            return Err(HubError::Wrong(format!("{what} {}/settings/tokens and set HF_TOKEN to it", self.endpoint)));
+        }
+        Ok(())
+    }
+
+    fn check_online(&self) -> Result<(), HubError> {
+        match self.offline {
+            true => Err(HubError::Wrong("HF_HUB_OFFLINE is set, so nothing is loaded or sent. Unset it first".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// With the token if it is the Hub's own address.
+    fn request(&self, method: Method, url: &str) -> http::request::Builder {
+        let request = Request::builder().method(method).uri(url);
+        match self.token.as_ref().filter(|_| self.is_own(url)) {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {}", token.value)),
+            None => request,
+        }
+    }
+
+    fn call(
+        &self,
+        url: &str,
+        request: http::Result<Request<impl AsSendBody>>,
+        patience: Duration,
+    ) -> Result<Response<ureq::Body>, HubError> {
+        self.check_online()?;
+        let request = request.map_err(|e| self.unreachable(url, &e.into()))?;
+        let request = self.agent.configure_request(request);
+        let request = request.timeout_recv_response(Some(patience)).timeout_per_read(Some(patience)).build();
+        self.agent.run(request).map_err(|e| self.unreachable(url, &e))
+    }
+
+    pub(super) fn is_own(&self, url: &str) -> bool {
+        origin(url) == origin(&self.endpoint)
+    }
+
     /// An answer of any status but a redirect; `from` > 0 asks for the rest of a file.
     pub(super) fn get(&self, url: &str, from: u64) -> Result<Answer, HubError> {
-        if self.offline {
-            return Err(HubError::Wrong("HF_HUB_OFFLINE is set, so nothing is loaded. Unset it to download".into()));
-        }
         let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.agent.get(&url);
+            let mut request = self.request(Method::GET, &url);
             if from > 0 {
                 request = request.header(header::RANGE, format!("bytes={from}-"));
             }
-            if let Some(token) = self.token.as_ref().filter(|_| origin(&url) == origin(&self.endpoint)) {
-                request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.value));
-            }
-            let response = request.call().map_err(|e| self.unreachable(&url, &e))?;
+            let response = self.call(&url, request.body(()), SILENCE)?;
             if !response.status().is_redirection() {
-                return Ok(Answer { url, response });
+                return Ok(Answer { url, to_write: false, response });
             }
-            let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
-            url = follow(&url, to).ok_or_else(|| network(&url, "it redirects to where nobody can follow"))?;
+            url = redirect(&url, &response).ok_or_else(|| network(&url, "it redirects to where nobody can follow"))?;
         }
         Err(network(&url, "it redirects in circles"))
     }
 
+    /// An answer of any status. A redirect is followed within the Hub (a repository that was renamed), and no further.
+    pub(super) fn post(
+        &self,
+        url: &str,
+        content: Content,
+        body: &[u8],
+        patience: Duration,
+    ) -> Result<Answer, HubError> {
+        let mut url = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let request = self.request(Method::POST, &url).header(header::CONTENT_TYPE, content.sent());
+            let request = request.header(header::ACCEPT, content.accepted()).body(body);
+            let response = self.call(&url, request, patience)?;
+            if !matches!(response.status().as_u16(), 307 | 308) {
+                return Ok(Answer { url, to_write: true, response });
+            }
+            let next = redirect(&url, &response).filter(|next| self.is_own(next));
+            url = next.ok_or_else(|| network(&url, "it redirects what is sent to elsewhere"))?;
+        }
+        Err(network(&url, "it redirects in circles"))
+    }
+
+    /// `bytes` bytes of `body` to a storage host, with the headers that the Hub wants there. Redirects are an answer.
+    pub(super) fn put(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        bytes: u64,
+        body: &mut dyn Read,
+    ) -> Result<Answer, HubError> {
+        let mut request = self.request(Method::PUT, url).header(header::CONTENT_LENGTH, bytes);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let response = self.call(url, request.body(SendBody::from_reader(body)), PATIENCE)?;
+        Ok(Answer { url: url.to_owned(), to_write: true, response })
+    }
+
+    /// Where something that the Hub names is to be asked: mirrors pass on the original's addresses, and what goes to the
+    /// Hub encrypted never goes on in the open.
+    pub(super) fn address(&self, href: &str) -> Result<String, HubError> {
+        let url = match origin(href) == origin(HUGGING_FACE) {
+            true => format!("{}{}", self.endpoint, &href[base(href).len()..]),
+            false => href.to_owned(),
+        };
+        let secure = |url: &str| origin(url).map(|(secure, _)| secure);
+        if secure(&url).is_none_or(|this| secure(&self.endpoint) == Some(true) && !this) {
+            return Err(network(&self.endpoint, "it names an address where nothing may be sent"));
+        }
+        Ok(url)
+    }
+
     /// JSON of the Hub's API with the address of the next page; a few tries.
-    pub(super) fn get_json(&self, repo: &Repo, url: &str) -> Result<(serde_json::Value, Option<String>), HubError> {
-        let ask = || {
+    pub(super) fn get_json(&self, repo: &Repo, url: &str) -> Result<(Value, Option<String>), HubError> {
+        self.few_tries(|| {
             let answer = self.get(url, 0)?;
-            if !answer.response.status().is_success() {
+            if !answer.is_success() {
                 return Err(self.refusal(repo, answer));
             }
             let next = answer.header("link").and_then(|link| next_page(&link, &self.endpoint));
-            let bytes = answer.text(MAX_JSON).map_err(|e| network(url, &e.to_string()))?;
-            let json = serde_json::from_slice(&bytes);
-            let json = json.map_err(|_| network(url, &format!("no listing, but {}", opening(&bytes))))?;
-            Ok((json, next))
-        };
+            Ok((answer.json()?, next))
+        })
+    }
+
+    /// The Hub's answer to JSON; a few tries, so it has to be something that may be said twice.
+    pub(super) fn post_json(&self, repo: &Repo, url: &str, content: Content, value: &Value) -> Result<Value, HubError> {
+        let body = value.to_string();
+        self.few_tries(|| {
+            let answer = self.post(url, content, body.as_bytes(), SILENCE)?;
+            if answer.is_success() { answer.json() } else { Err(self.refusal(repo, answer)) }
+        })
+    }
+
+    pub(super) fn few_tries<T>(&self, ask: impl Fn() -> Result<T, HubError>) -> Result<T, HubError> {
         let mut pause = self.pause / 2;
         for _ in 0..2 {
             match ask() {
@@ -173,6 +276,7 @@ impl Client {
                 let what = "SSL_CERT_FILE can name the certificates of an institution's proxy";
                 network(url, &format!("its certificate is not trusted ({e}); {what}"))
             }
+            ureq::Error::Io(e) if is_broken(e) => network(url, &format!("the connection broke ({e})")),
             ureq::Error::Io(_)
             | ureq::Error::HostNotFound
             | ureq::Error::Timeout(_)
@@ -183,131 +287,43 @@ impl Client {
             error => network(url, &error.to_string()),
         }
     }
+}
 
-    /// What an answer means that is neither a file nor a part of one.
-    pub(super) fn refusal(&self, repo: &Repo, answer: Answer) -> HubError {
-        let status = answer.response.status().as_u16();
-        let from_hub = origin(&answer.url) == origin(&self.endpoint);
-        let retry_after = answer.header("retry-after").and_then(|s| s.trim().parse().ok()).map(Duration::from_secs);
-        let (code, host) = (answer.header("x-error-code").unwrap_or_default(), host(&answer.url));
-        let said = answer.said();
-        let endpoint = self.endpoint.clone();
-        let token_from = self.token.as_ref().map(|token| token.from.clone());
-        let missing =
-            |what: String, hint: &str| HubError::NotFound { endpoint: endpoint.clone(), what, hint: hint.to_owned() };
-        match (status, code.as_str()) {
-            _ if !from_hub => {
-                // A signed address that ran out answers 403; the Hub gives a new one.
-                HubError::Status { host, status, said, retry_after, passing: status == 403 || is_passing(status) }
-            }
-            (401 | 403, "GatedRepo") => {
-                HubError::Gated { repo: repo.to_string(), page: repo.page(&endpoint), token_from, said }
-            }
-            (401 | 404, "RepoNotFound") => missing(
-                repo.to_string(),
-                if token_from.is_some() {
-                    "; is the name right, and may the account of this token see it?"
-                } else {
-                    "; is the name right? A private one needs a token in HF_TOKEN"
-                },
-            ),
-            (404, "RevisionNotFound") => missing(format!("revision {} of {repo}", repo.revision), ""),
-            (404, "EntryNotFound") => {
-                missing(format!("such file in {repo}"), "; it may have changed just now, try again")
-            }
-            (401, _) if token_from.is_some() => {
-                HubError::BadToken { endpoint, from: token_from.unwrap_or_default(), said }
-            }
-            _ => HubError::Status { host, status, said, retry_after, passing: is_passing(status) },
+/// What is sent with a POST.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content {
+    Json,
+    /// JSON of git's large file storage.
+    Lfs,
+    /// JSON, one object a line.
+    Lines,
+}
+
+impl Content {
+    fn sent(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Lfs => "application/vnd.git-lfs+json",
+            Self::Lines => "application/x-ndjson",
+        }
+    }
+
+    fn accepted(self) -> &'static str {
+        match self {
+            Self::Lfs => self.sent(),
+            Self::Json | Self::Lines => "application/json",
         }
     }
 }
 
-fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500..=599)
+/// A connection that was there.
+fn is_broken(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-/// A response and the address that gave it.
-pub(super) struct Answer {
-    pub url: String,
-    pub response: Response<ureq::Body>,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.response.headers().get(name)?.to_str().ok().map(str::to_owned)
-    }
-
-    fn text(self, most: u64) -> std::io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.response.into_body().into_reader().take(most).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The server's own words: its header, `{"error": …}`, or how its page begins.
-    fn said(self) -> String {
-        if let Some(message) = self.header("x-error-message") {
-            return message;
-        }
-        let bytes = self.text(64 << 10).unwrap_or_default();
-        let json: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-        let error = json.as_ref().and_then(|json| json["error"].as_str());
-        error.map_or_else(|| if bytes.is_empty() { String::new() } else { opening(&bytes) }, str::to_owned)
-    }
-}
-
-/// How a text begins that is not what was asked for.
-pub(super) fn opening(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    format!("`{}`", crate::safe_text::clean_line(&words.join(" "), 80))
-}
-
-pub(super) fn network(url: &str, what: &str) -> HubError {
-    HubError::Network { host: host(url), what: what.to_owned() }
-}
-
-/// For messages: what is behind the host may be a signature that opens the file to anyone.
-pub(super) fn host(url: &str) -> String {
-    origin(url).map_or_else(|| url.to_owned(), |(_, host)| host)
-}
-
-/// Scheme, and host with port, in small letters: who gets to see what is sent there.
-fn origin(url: &str) -> Option<(bool, String)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let secure = match scheme.to_ascii_lowercase().as_str() {
-        "https" => true,
-        "http" => false,
-        _ => return None,
-    };
-    let host = rest.split(['/', '?', '#']).next()?.to_ascii_lowercase();
-    // `https://huggingface.co@elsewhere` is elsewhere; nobody needs such addresses.
-    if host.is_empty() || host.contains(['@', '\\']) {
-        return None;
-    }
-    let host = host.strip_suffix(if secure { ":443" } else { ":80" }).map(str::to_owned).unwrap_or(host);
-    Some((secure, host))
-}
-
-/// Where a redirect leads; never from an encrypted connection to an open one.
-fn follow(url: &str, to: &str) -> Option<String> {
-    let (secure, _) = origin(url)?;
-    let start = url.find("://")? + 3;
-    let base = &url[..url[start..].find(['/', '?', '#']).map_or(url.len(), |end| start + end)];
-    let next = match to {
-        _ if to.starts_with("//") => format!("{}:{to}", if secure { "https" } else { "http" }),
-        _ if to.starts_with('/') => format!("{base}{to}"),
-        _ => to.to_owned(),
-    };
-    origin(&next).filter(|(next_secure, _)| *next_secure || !secure).map(|_| next)
-}
-
-/// `<https://…?cursor=…>; rel="next"`, asked of our endpoint: mirrors pass on the original's links.
-fn next_page(link: &str, endpoint: &str) -> Option<String> {
-    let part = link.split(',').find(|part| part.contains("rel=\"next\""))?;
-    let url = part.split_once('<')?.1.split_once('>')?.0;
-    let path = url.find("/api/")?;
-    Some(format!("{endpoint}{}", &url[path..]))
+fn redirect(url: &str, response: &Response<ureq::Body>) -> Option<String> {
+    follow(url, response.headers().get(header::LOCATION)?.to_str().ok()?)
 }
 
 /// HF_TOKEN, or the file that `hf auth login` writes.
@@ -332,46 +348,6 @@ fn stored_token() -> Result<Option<Token>, HubError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_that_only_looks_like_the_hub_is_another_host() {
-        let hub = origin("https://huggingface.co");
-        for same in ["https://HuggingFace.co/a?b", "https://huggingface.co:443/x", "HTTPS://huggingface.co#x"] {
-            assert_eq!(origin(same), hub, "{same}");
-        }
-        for other in [
-            "http://huggingface.co/",
-            "https://huggingface.co:8443/",
-            "https://huggingface.co.evil.org/",
-            "https://huggingface.co@evil.org/",
-            "https://evil.org/huggingface.co",
-            "https://cdn.huggingface.co/",
-            "ftp://huggingface.co/",
-        ] {
-            assert_ne!(origin(other), hub, "{other}");
-        }
-    }
-
-    #[test]
-    fn redirects_are_followed_by_path_and_by_address_but_not_out_of_encryption() {
-        let at = "https://hub.org/a/b?c";
-        assert_eq!(follow(at, "/x?y").as_deref(), Some("https://hub.org/x?y"));
-        assert_eq!(follow("https://hub.org", "/x").as_deref(), Some("https://hub.org/x"));
-        assert_eq!(follow(at, "https://cdn.org/x").as_deref(), Some("https://cdn.org/x"));
-        assert_eq!(follow(at, "//cdn.org/x").as_deref(), Some("https://cdn.org/x"));
-        assert_eq!(follow("http://local:1/a", "http://local:2/x").as_deref(), Some("http://local:2/x"));
-        for refused in ["http://hub.org/x", "file:///etc/passwd", "", "x"] {
-            assert_eq!(follow(at, refused), None, "{refused}");
-        }
-    }
-
-    #[test]
-    fn the_next_page_is_asked_of_the_mirror() {
-        let link = "<https://huggingface.co/api/models/a/b/tree/x?cursor=Z%3D>; rel=\"next\"";
-        let next = next_page(link, "https://mirror.org").unwrap();
-        assert_eq!(next, "https://mirror.org/api/models/a/b/tree/x?cursor=Z%3D");
-        assert_eq!(next_page("<https://h/api/x>; rel=\"prev\"", "https://h"), None);
-    }
 
     #[test]
     fn what_is_printed_of_a_client_holds_no_token() {

@@ -2,8 +2,9 @@
 
 use super::HubError;
 use super::cache::RepoDir;
+use super::hash::Hash;
 use super::progress::{Meter, Notify, Progress};
-use super::repo::{Filters, Hash, Listing, RemoteFile};
+use super::repo::{Filters, Listing, RemoteFile};
 use super::transfer::Transfer;
 use crate::fs;
 use std::collections::BTreeSet;

@@ -22,6 +22,17 @@ pub enum HubError {
     },
     #[error("{endpoint} does not accept the token from {from}{}. Make a new one at {endpoint}/settings/tokens", in_brackets(.said))]
     BadToken { endpoint: String, from: String, said: String },
+    /// The token is one, but not for this.
+    #[error(
+        "{endpoint} does not let the token from {from} write to {repo}{}. It needs write permission there: see {endpoint}/settings/tokens",
+        in_brackets(.said)
+    )]
+    ReadOnly { repo: String, endpoint: String, from: String, said: String },
+    /// A file is not any more what it was when its upload began.
+    #[error(
+        "{file} changed while it was read and sent; nothing was committed. Once nothing writes to it any more, the same command begins it again"
+    )]
+    Changed { file: PathBuf },
     /// Also a private repository, which looks the same to those who may not see it.
     #[error("{endpoint} has no {what}{hint}")]
     NotFound { endpoint: String, what: String, hint: String },
@@ -36,7 +47,7 @@ pub enum HubError {
     Content { file: String, what: String },
     /// After all tries.
     #[error(
-        "{file}: {last} ({tries} tries in a row brought nothing). What was loaded is kept; the same command goes on there"
+        "{file}: {last} ({tries} tries in a row brought nothing). What came through is kept; the same command goes on there"
     )]
     GaveUp { file: String, tries: u32, last: Box<HubError> },
     #[error(
@@ -47,7 +58,7 @@ pub enum HubError {
     /// A name, pattern or setting that does not fit.
     #[error("{0}")]
     Wrong(String),
-    #[error("stopped; what was loaded is kept, and the same command goes on there")]
+    #[error("stopped; what came through is kept, and the same command goes on there")]
     Cancelled,
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -5,7 +5,8 @@
 //! when its size and hash are what the Hub says, and what is half is gone on with.
 //!
 //! Everything blocks. [`download`] tells its progress at least ten times a second, also while nothing comes, and stops as
-//! soon as it is told to. Uploads are not in here, and no login: the token is read where Python's tools put it.
+//! soon as it is told to; so does [`push`], which sends a folder. No login is in here: the token is read where Python's tools
+//! put it.
 //!
 //! ```no_run
 //! use lightbox_core::hub::{self, Client, Filters, Kind, Repo};
@@ -19,23 +20,35 @@
 //! # Ok::<(), hub::HubError>(())
 //! ```
 //!
-//! Read next: [`transfer`].
+//! Read next: [`transfer`], [`push`](mod@push).
 
 mod address;
+mod answer;
+mod background;
 mod cache;
 mod client;
+mod commit;
 mod download;
 mod error;
+mod folder;
+mod hash;
+mod lfs;
 mod progress;
+mod push;
 mod remove;
 mod repo;
+mod retry;
 mod transfer;
+mod url;
 
 pub use address::{SCHEME, cached_file, cached_file_in};
 pub use cache::{Cached, cache_dir, cached, cached_in};
 pub use client::Client;
 pub use download::{download, lay_out, missing_bytes};
 pub use error::HubError;
+pub use folder::{Folder, LocalFile};
+pub use hash::Hash;
 pub use progress::Progress;
+pub use push::{Destination, Push, Pushed, destination, push};
 pub use remove::{remove, remove_from};
-pub use repo::{Filters, Hash, Kind, Listing, RemoteFile, Repo, list};
+pub use repo::{Filters, Kind, Listing, RemoteFile, Repo, list};

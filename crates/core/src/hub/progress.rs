@@ -1,4 +1,4 @@
-//! What a download tells while it runs, and how it is told to stop.
+//! What a transfer tells while it runs, and how it is told to stop.
 
 use super::HubError;
 use serde::Serialize;
@@ -6,21 +6,22 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// How a download stands.
+/// How a download or an upload stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Progress {
-    /// The file that is being loaded.
+    /// The file that is being moved.
     pub file: String,
     pub file_done: u64,
     pub file_bytes: u64,
-    /// Over all files, with what was here before.
+    /// Over all files, with what was there before.
     pub done_bytes: u64,
     pub total_bytes: u64,
     pub files_done: usize,
     pub files: usize,
-    /// What came from the network in the last seconds.
+    /// What went over the network in the last seconds.
     pub bytes_per_second: f64,
-    /// Why nothing comes just now: a broken connection and when it is tried again, or another program's lock.
+    /// Why nothing moves just now: a broken connection and when it is tried again, another program's lock, files that
+    /// are compared.
     pub note: Option<String>,
 }
 
@@ -34,7 +35,7 @@ impl Progress {
 
 /// The speed is that of so long.
 const WINDOW: Duration = Duration::from_secs(5);
-/// How often a download looks whether it is to stop.
+/// How often a transfer looks whether it is to stop.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 pub(super) type Notify<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
@@ -45,15 +46,15 @@ pub(super) struct Meter<'a> {
     notify: &'a mut Notify<'a>,
     /// Bytes of the files before the present one.
     before: u64,
-    /// Received so far, at these times.
+    /// Moved so far, at these times.
     marks: VecDeque<(Instant, u64)>,
-    received: u64,
+    moved: u64,
 }
 
 impl<'a> Meter<'a> {
     pub fn new(files: usize, total_bytes: u64, notify: &'a mut Notify<'a>) -> Self {
         let progress = Progress { files, total_bytes, ..Progress::default() };
-        Self { progress, notify, before: 0, marks: VecDeque::from([(Instant::now(), 0)]), received: 0 }
+        Self { progress, notify, before: 0, marks: VecDeque::from([(Instant::now(), 0)]), moved: 0 }
     }
 
     pub fn begin(&mut self, file: &str, bytes: u64) -> Result<(), HubError> {
@@ -74,9 +75,14 @@ impl<'a> Meter<'a> {
         self.tell()
     }
 
-    /// So much came from the network.
-    pub fn received(&mut self, bytes: usize) {
-        self.received += bytes as u64;
+    /// Of the present file.
+    pub fn file_done(&self) -> u64 {
+        self.progress.file_done
+    }
+
+    /// So much went over the network.
+    pub fn moved(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
         self.clear_note();
     }
 
@@ -92,16 +98,16 @@ impl<'a> Meter<'a> {
     pub fn tell(&mut self) -> Result<(), HubError> {
         let now = Instant::now();
         if self.marks.back().is_none_or(|(last, _)| now - *last >= TICK) {
-            self.marks.push_back((now, self.received));
+            self.marks.push_back((now, self.moved));
         }
         while self.marks.len() > 1 && self.marks.front().is_some_and(|(first, _)| now - *first > WINDOW) {
             self.marks.pop_front();
         }
-        if let Some((first, received)) = self.marks.front() {
+        if let Some((first, moved)) = self.marks.front() {
             let seconds = (now - *first).as_secs_f64();
             // The first moment says nothing about speed.
             let known = seconds >= TICK.as_secs_f64();
-            self.progress.bytes_per_second = if known { (self.received - received) as f64 / seconds } else { 0.0 };
+            self.progress.bytes_per_second = if known { (self.moved - moved) as f64 / seconds } else { 0.0 };
         }
         match (self.notify)(&self.progress) {
             ControlFlow::Continue(()) => Ok(()),
@@ -136,7 +142,7 @@ mod tests {
         };
         let mut meter = Meter::new(2, 30, &mut notify);
         meter.begin("a", 10).unwrap();
-        meter.received(10);
+        meter.moved(10);
         meter.at(10).unwrap();
         meter.finish().unwrap();
         meter.begin("b", 20).unwrap();

@@ -3,6 +3,7 @@
 
 use super::HubError;
 use super::client::Client;
+use super::hash::Hash;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// As the API names it, and people.
+    pub(super) fn singular(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+        }
+    }
+
     /// As in the API's addresses and in folder names of the cache.
     pub(super) fn plural(self) -> &'static str {
         match self {
@@ -40,7 +49,7 @@ pub struct Repo {
 /// `model Qwen/Qwen2-VL-2B-Instruct`
 impl fmt::Display for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", if self.kind == Kind::Model { "model" } else { "dataset" }, self.id)
+        write!(f, "{} {}", self.kind.singular(), self.id)
     }
 }
 
@@ -74,29 +83,12 @@ impl Repo {
         format!("{endpoint}/{kind}{}", self.id)
     }
 
-    fn api(&self, endpoint: &str) -> String {
+    pub(super) fn api(&self, endpoint: &str) -> String {
         format!("{endpoint}/api/{}/{}", self.kind.plural(), self.id)
     }
 
     pub(super) fn file_url(&self, endpoint: &str, commit: &str, path: &str) -> String {
         format!("{}/resolve/{commit}/{}", self.page(endpoint), encode(path, true))
-    }
-}
-
-/// What the Hub says the content of a file hashes to; also its name in the cache (its ETag).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hash {
-    /// Of large files.
-    Sha256(String),
-    /// Of small ones: git's, over `blob SIZE\0` and the content.
-    GitSha1(String),
-}
-
-impl Hash {
-    pub fn hex(&self) -> &str {
-        match self {
-            Self::Sha256(hex) | Self::GitSha1(hex) => hex,
-        }
     }
 }
 
@@ -128,6 +120,42 @@ pub struct Filters {
     pub exclude: Vec<String>,
 }
 
+/// [`Filters`] that are ones.
+pub(super) struct Patterns {
+    include: Vec<glob::Pattern>,
+    exclude: Vec<glob::Pattern>,
+}
+
+impl Filters {
+    pub(super) fn read(&self) -> Result<Patterns, HubError> {
+        let patterns = |texts: &[String]| -> Result<Vec<glob::Pattern>, HubError> {
+            let pattern = |text: &String| {
+                // `images/` is the whole folder.
+                let text = if text.ends_with('/') { format!("{text}*") } else { text.clone() };
+                glob::Pattern::new(&text).map_err(|e| HubError::Wrong(format!("the pattern `{text}`: {e}")))
+            };
+            texts.iter().map(pattern).collect()
+        };
+        Ok(Patterns { include: patterns(&self.include)?, exclude: patterns(&self.exclude)? })
+    }
+}
+
+impl Patterns {
+    pub fn want(&self, path: &str) -> bool {
+        (self.include.is_empty() || self.name(path)) && !self.exclude.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// It was asked for by a pattern.
+    pub fn name(&self, path: &str) -> bool {
+        self.include.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// Something was asked for by a pattern.
+    pub fn name_some(&self) -> bool {
+        !self.include.is_empty()
+    }
+}
+
 impl Listing {
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
@@ -138,18 +166,8 @@ impl Listing {
     /// # Errors
     /// A pattern that is none, or that leaves nothing.
     pub fn chosen(&self, filters: &Filters) -> Result<Vec<&RemoteFile>, HubError> {
-        let patterns = |texts: &[String]| -> Result<Vec<glob::Pattern>, HubError> {
-            let pattern = |text: &String| {
-                // `images/` is the whole folder.
-                let text = if text.ends_with('/') { format!("{text}*") } else { text.clone() };
-                glob::Pattern::new(&text).map_err(|e| HubError::Wrong(format!("the pattern `{text}`: {e}")))
-            };
-            texts.iter().map(pattern).collect()
-        };
-        let (include, exclude) = (patterns(&filters.include)?, patterns(&filters.exclude)?);
-        let matches = |patterns: &[glob::Pattern], path: &str| patterns.iter().any(|pattern| pattern.matches(path));
-        let wanted = |path: &str| (include.is_empty() || matches(&include, path)) && !matches(&exclude, path);
-        let chosen: Vec<&RemoteFile> = self.files.iter().filter(|file| wanted(&file.path)).collect();
+        let patterns = filters.read()?;
+        let chosen: Vec<&RemoteFile> = self.files.iter().filter(|file| patterns.want(&file.path)).collect();
         if chosen.is_empty() {
             let some: Vec<&str> = self.files.iter().take(8).map(|file| file.path.as_str()).collect();
             let more = if self.files.len() > some.len() { ", …" } else { "" };
@@ -208,7 +226,7 @@ fn hex(value: &Value, digits: usize) -> Option<String> {
     value.as_str().filter(|hex| is_hex(hex, digits)).map(str::to_owned)
 }
 
-fn is_hex(text: &str, digits: usize) -> bool {
+pub(super) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -218,7 +236,7 @@ pub(super) fn is_plain_path(path: &str) -> bool {
 }
 
 /// Percent encoding of all but unreserved characters.
-fn encode(text: &str, keep_slashes: bool) -> String {
+pub(super) fn encode(text: &str, keep_slashes: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -8,24 +8,19 @@
 //! waits for a dead connection. Such a thread ends with the next piece or the read's timeout.
 
 use super::HubError;
+use super::answer::{network, opening};
 use super::cache::RepoDir;
-use super::client::{Client, host, network, opening};
+use super::client::Client;
+use super::hash::Hasher;
 use super::progress::{Meter, TICK};
-use super::repo::{Hash, RemoteFile, Repo};
+use super::repo::{RemoteFile, Repo};
+use super::retry::Retries;
+use super::url::host;
 use crate::fs::{self, Appender};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
 
-/// Tries in a row that bring less than [`ENOUGH`]: with the pauses of 1, 2, 4, 8 and 16 s about half a minute.
-const TRIES: u32 = 6;
-/// A try that brought so much was none in vain: a connection that breaks each minute still loads 20 GB.
-const ENOUGH: u64 = 1 << 20;
-/// No server's wish to be left alone is followed for longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const PIECE: usize = 64 << 10;
 /// Pieces that wait to be written.
 const QUEUE: usize = 16;
@@ -55,27 +50,19 @@ impl Transfer<'_> {
             return Ok(()); // the other one has brought it
         }
         let mut part = Part::open(&self.dir.incomplete(file), file, meter)?;
-        let (mut tries, mut wrong) = (0, 0);
+        let (mut retries, mut wrong) = (Retries::new(self.client), 0);
         loop {
             let mut brought = 0;
             let error = match self.attempt(file, &mut part, meter, &mut brought) {
                 Ok(()) => return part.place(&self.dir.blob(file)).map_err(HubError::from),
-                Err(error) if error.is_passing() => error,
-                Err(error) => return Err(error),
+                Err(error) => error,
             };
-            tries = if brought >= ENOUGH { 1 } else { tries + 1 };
             // Counted apart: a wrong file is loaded whole each time, which would never end.
             wrong += u32::from(matches!(error, HubError::Content { .. }));
             if wrong == 2 {
                 return Err(error);
             }
-            if tries == TRIES {
-                return Err(HubError::GaveUp { file: file.path.clone(), tries, last: Box::new(error) });
-            }
-            let doubled = self.client.pause * 2u32.pow(tries - 1);
-            let pause = error.retry_after().unwrap_or(doubled).min(LONGEST_PAUSE);
-            meter.note(format!("{error}; goes on in {:.0} s", pause.as_secs_f64().ceil()));
-            meter.sleep(pause)?;
+            retries.again(&file.path, error, brought, meter)?;
         }
     }
 
@@ -97,7 +84,7 @@ impl Transfer<'_> {
                     Ok(Piece::Bytes(bytes)) => {
                         part.append(&bytes)?;
                         *brought += bytes.len() as u64;
-                        meter.received(bytes.len());
+                        meter.moved(bytes.len());
                         meter.at(part.len())?;
                     }
                     Ok(Piece::End(end)) => break end?,
@@ -215,7 +202,8 @@ impl Part {
     /// Goes on with what is there.
     fn open(path: &Path, file: &RemoteFile, meter: &mut Meter) -> Result<Self, HubError> {
         let out = fs::append_open(path)?;
-        let mut part = Self { path: path.to_owned(), out, hasher: Hasher::new(file), file: file.clone() };
+        let mut part =
+            Self { path: path.to_owned(), out, hasher: Hasher::like(&file.hash, file.bytes), file: file.clone() };
         if part.len() > file.bytes {
             part.clear()?;
         }
@@ -238,7 +226,7 @@ impl Part {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        self.hasher = Hasher::new(&self.file);
+        self.hasher = Hasher::like(&self.file.hash, self.file.bytes);
         self.out.cut(0)
     }
 
@@ -250,12 +238,13 @@ impl Part {
 
     /// The whole file is what the Hub says it is; else it is emptied.
     fn verify(&mut self) -> Result<(), HubError> {
-        let (found, kind) = self.hasher.finish();
-        if found == self.file.hash.hex() {
+        let (found, expected) = (self.hasher.finish(), &self.file.hash);
+        if found == *expected {
             return Ok(());
         }
+        let (kind, found, expected) = (found.kind(), found.hex(), expected.hex());
+        let what = format!("its {kind} is {found} where the Hub says {expected}, so it was thrown away");
         self.clear()?;
-        let what = format!("its {kind} is {found} where the Hub says {}, so it was thrown away", self.file.hash.hex());
         Err(HubError::Content { file: self.file.path.clone(), what })
     }
 
@@ -268,38 +257,4 @@ impl Part {
 
 fn reading(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("reading {}: {error}", path.display()))
-}
-
-#[derive(Clone)]
-enum Hasher {
-    Sha256(Sha256),
-    GitSha1(Sha1),
-}
-
-impl Hasher {
-    fn new(file: &RemoteFile) -> Self {
-        match file.hash {
-            Hash::Sha256(_) => Self::Sha256(Sha256::new()),
-            Hash::GitSha1(_) => Self::GitSha1(Sha1::new_with_prefix(format!("blob {}\0", file.bytes))),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::GitSha1(hasher) => hasher.update(bytes),
-        }
-    }
-
-    /// The digest in hex, and the name of its kind.
-    fn finish(&self) -> (String, &'static str) {
-        match self.clone() {
-            Self::Sha256(hasher) => (hex(&hasher.finalize()), "SHA-256"),
-            Self::GitSha1(hasher) => (hex(&hasher.finalize()), "git hash"),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
