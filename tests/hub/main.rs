@@ -1,7 +1,12 @@
-//! Downloads from a Hub that breaks: the library, and the real program.
+//! Downloads from a Hub that breaks, and uploads to it: the library, and the real program.
 
+mod http;
 mod library;
 mod program;
+mod push;
+mod push_program;
+mod receiver;
+mod repositories;
 mod server;
 
 /// Bytes that no two files share.

@@ -1,9 +1,10 @@
 //! A Hub of a few files on this machine, that fails as it is told: Hugging Face's routes, small files by a relative
 //! redirect, large ones by one to another host ("CDN") that must not see the token.
 
+use super::http::{Head, refuse, reply};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -144,23 +145,9 @@ pub fn hash(bytes: &[u8]) -> String {
 impl Shared {
     fn serve(&self, stream: TcpStream, cdn: bool) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut head = Vec::new();
-        loop {
-            let mut line = String::new();
-            match reader.read_line(&mut line) {
-                Ok(n) if n > 2 => head.push(line.trim().to_owned()),
-                Ok(2) if !head.is_empty() => break,
-                _ => return,
-            }
-        }
-        let header = |name: &str| {
-            let found =
-                head.iter().find_map(|line| line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case(name)));
-            found.map(|(_, value)| value.trim().to_owned())
-        };
-        let path = head[0].split(' ').nth(1).unwrap_or_default().to_owned();
-        let token = header("authorization").map(|value| value.trim_start_matches("Bearer ").to_owned());
-        let request = Request { cdn, path, range: header("range"), token };
+        let Some(head) = Head::read(&mut reader) else { return };
+        let (range, token) = (head.header("range"), head.token());
+        let request = Request { cdn, path: head.path, range, token };
         self.log.lock().unwrap().push(request.clone());
         // The client may be gone; that is its right.
         let _ = self.answer(stream, &request);
@@ -271,15 +258,4 @@ impl Shared {
         }
         out.shutdown(Shutdown::Write)
     }
-}
-
-fn reply(out: &mut TcpStream, status: &str, head: &str, body: &[u8]) -> std::io::Result<()> {
-    write!(out, "HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-    out.write_all(body)?;
-    out.shutdown(Shutdown::Write)
-}
-
-fn refuse(out: &mut TcpStream, status: u16, code: &str, said: &str) -> std::io::Result<()> {
-    let code = if code.is_empty() { String::new() } else { format!("X-Error-Code: {code}\r\n") };
-    reply(out, &format!("{status} Refused"), &format!("{code}X-Error-Message: {said}\r\n"), b"{}")
 }

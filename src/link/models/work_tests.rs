@@ -5,6 +5,9 @@ use crate::link::tasks::Runner;
 use std::path::Path;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+#[path = "../../../tests/hub/http.rs"]
+#[allow(dead_code)]
+mod http;
 #[path = "../../../tests/hub/server.rs"]
 #[allow(dead_code)]
 mod server;

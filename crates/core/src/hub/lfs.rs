@@ -177,16 +177,16 @@ impl Storage<'_> {
         apart(meter, from, move |sent| {
             let mut body = Body { source, left: bytes, hasher, file: &file, sent, failed: None };
             let answer = client.put(&to.url, &to.headers, bytes, &mut body);
-            // What went wrong on our side says more than what the HTTP library makes of it.
+            // What went wrong on our side says more than what storage or HTTP library make of it.
             if let Some(error) = body.failed.take() {
                 return Err(error);
             }
-            let answer = answer?;
-            if !answer.is_success() {
-                return Err(client.refusal(&repo, answer));
-            }
             file.check(&body.source)?;
-            Ok((body.hasher, answer.header("etag")))
+            let answer = answer?;
+            match answer.is_success() {
+                true => Ok((body.hasher, answer.header("etag"))),
+                false => Err(client.refusal(&repo, answer)),
+            }
         })
     }
 
