@@ -4,9 +4,9 @@ use super::ask::confirmed;
 use super::hub::{KindArg, Line, coded, files, print_json, watched};
 use super::runs::words::size;
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lightbox_core::exit::Exit;
-use lightbox_core::hub::{self, Client, Filters, Repo};
+use lightbox_core::hub::{self, Client, Filters, Repo, Source};
 use lightbox_core::runs::progress::short_time;
 use lightbox_core::runs::say::say;
 use lightbox_core::safe_text::clean;
@@ -28,9 +28,12 @@ pub struct DownloadArgs {
     /// Its name on the Hub, like Qwen/Qwen2-VL-2B-Instruct
     #[arg(value_name = "REPO")]
     id: String,
-    /// Branch, tag or commit
-    #[arg(long, value_name = "R", default_value = "main")]
-    revision: String,
+    /// Where from. ModelScope has its own variables, MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN; the cache is the same
+    #[arg(long, value_enum, default_value = "hf")]
+    source: SourceArg,
+    /// Branch, tag or commit (of ModelScope: branch or tag) [default: main, of ModelScope master]
+    #[arg(long, value_name = "R", hide_default_value = true)]
+    revision: Option<String>,
     /// Only files whose path matches, like '*.safetensors' (repeatable; `*` also stands for `/`)
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
@@ -48,6 +51,22 @@ pub struct DownloadArgs {
     yes: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum SourceArg {
+    /// The Hugging Face Hub
+    Hf,
+    Modelscope,
+}
+
+impl From<SourceArg> for Source {
+    fn from(source: SourceArg) -> Self {
+        match source {
+            SourceArg::Hf => Self::HuggingFace,
+            SourceArg::Modelscope => Self::ModelScope,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Done<'a> {
     folder: &'a Path,
@@ -57,9 +76,11 @@ struct Done<'a> {
 }
 
 pub fn run(args: &DownloadArgs) -> Result<Exit> {
-    let repo = Repo { kind: args.kind.into(), id: args.id.clone(), revision: args.revision.clone() };
+    let source = Source::from(args.source);
+    let revision = args.revision.clone().unwrap_or_else(|| source.main_branch().to_owned());
+    let repo = Repo { kind: args.kind.into(), id: args.id.clone(), revision };
     let filters = Filters { include: args.include.clone(), exclude: args.exclude.clone() };
-    let listing = coded(Client::from_env().and_then(|client| hub::list(&repo, &client)))?;
+    let listing = coded(Client::from_env_of(source).and_then(|client| hub::list(&repo, &client)))?;
     let missing = coded(hub::missing_bytes(&listing, &filters))?;
     let chosen = coded(listing.chosen(&filters))?;
     let (count, bytes) = (files(chosen.len()), chosen.iter().map(|file| file.bytes).sum::<u64>());

@@ -2,6 +2,7 @@
 
 mod http;
 mod library;
+mod modelscope;
 mod program;
 mod push;
 mod push_program;

@@ -27,7 +27,16 @@ impl Rig {
         for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
             command.env_remove(name);
         }
-        for name in ["HF_HUB_OFFLINE", "LIGHTBOX_FAULTS", "http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"] {
+        for name in [
+            "MODELSCOPE_ENDPOINT",
+            "MODELSCOPE_API_TOKEN",
+            "HF_HUB_OFFLINE",
+            "LIGHTBOX_FAULTS",
+            "http_proxy",
+            "HTTP_PROXY",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
             command.env_remove(name);
         }
         command.env("HF_ENDPOINT", &self.server.url).env("HF_HOME", self.temp.path().join("hf"));
@@ -53,6 +62,23 @@ fn the_folder_is_printed_and_holds_the_model() {
     assert!(std::fs::read(folder.join("w.safetensors")).unwrap() == rig.weights);
     let again = rig.run(&["model", "org/model"]);
     assert!(text(&again.stderr).contains("all were here"), "{}", text(&again.stderr));
+}
+
+#[test]
+fn modelscope_is_another_source_with_variables_of_its_own() {
+    let rig = Rig::new(Server::new);
+    let load = |endpoint: &str| {
+        let mut command = rig.command(&["model", "org/model", "--source", "modelscope"]);
+        command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_TOKEN", TOKEN);
+        command.env("MODELSCOPE_ENDPOINT", endpoint).output().unwrap()
+    };
+    let output = load(&rig.server.url);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let folder = Path::new(text(&output.stdout).trim());
+    assert!(std::fs::read(folder.join("w.safetensors")).unwrap() == rig.weights);
+    assert!(rig.server.log().iter().all(|request| request.token.is_none()), "another Hub's token is none here");
+    let output = load("scope.example");
+    assert!(text(&output.stderr).contains("MODELSCOPE_ENDPOINT"), "{}", text(&output.stderr));
 }
 
 #[test]

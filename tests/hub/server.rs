@@ -1,5 +1,5 @@
 //! A Hub of a few files on this machine, that fails as it is told: Hugging Face's routes, small files by a relative
-//! redirect, large ones by one to another host ("CDN") that must not see the token.
+//! redirect, large ones by one to another host ("CDN") that must not see the token; and ModelScope's.
 
 use super::http::{Head, refuse, reply};
 use sha1::Sha1;
@@ -162,6 +162,9 @@ impl Shared {
             let file = self.files.iter().find(|file| request.path.contains(&file.hash)).unwrap();
             return self.body(out, request, &file.path, &file.bytes);
         }
+        if path.starts_with("/api/v1/") {
+            return self.scope(out, request);
+        }
         if path == "/api/models/org/model/revision/main" || path == "/api/datasets/org/data/revision/v%2F1" {
             return reply(&mut out, "200 OK", "", format!("{{\"sha\": \"{COMMIT}\"}}").as_bytes());
         }
@@ -210,6 +213,51 @@ impl Shared {
             false => format!("/api/resolve-cache/models/org/model/{COMMIT}/{hash}?etag=x"),
         };
         reply(out, "302 Found", &format!("Location: {location}\r\nX-Repo-Commit: {COMMIT}\r\n"), b"Found")
+    }
+
+    /// ModelScope's routes: listings that are cut at 3000 entries or come in pages, small files without ranges.
+    fn scope(&self, mut out: TcpStream, request: &Request) -> std::io::Result<()> {
+        let (path, query) = request.path.split_once('?').unwrap();
+        let asked = |key: &str| {
+            let value = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+            value.unwrap_or_default().replace("%2F", "/").replace("%20", " ")
+        };
+        let known = ["/api/v1/models/org/model/repo", "/api/v1/datasets/org/data/repo"];
+        if !known.iter().any(|known| path.starts_with(known)) || asked("Revision") != "master" {
+            let said = r#"{"Code": 10010205001, "Success": false, "Message": "not found, says ModelScope"}"#;
+            return reply(&mut out, "404 Not Found", "", said.as_bytes());
+        }
+        if path.ends_with("/repo") {
+            let File { path, bytes, hash } = self.files.iter().find(|file| file.path == asked("FilePath")).unwrap();
+            if bytes.len() >= LARGE {
+                let location = format!("Location: {}/_cdn/{hash}?Signature=secret\r\n", self.cdn);
+                return reply(&mut out, "302 Found", &location, b"");
+            }
+            return self.body(out, &Request { range: None, ..request.clone() }, path, bytes);
+        }
+        if let Some(Fault::Status(status)) = self.fault(&format!("page {}", asked("PageNumber"))) {
+            return refuse(&mut out, status, "", "by mistake");
+        }
+        let (root, recursive) = (asked("Root"), asked("Recursive") == "True");
+        let prefix = if root.is_empty() { String::new() } else { format!("{root}/") };
+        let mut entries = std::collections::BTreeMap::new();
+        for File { path, bytes, .. } in self.files.iter().filter(|file| file.path.starts_with(&prefix)) {
+            for (at, _) in path[prefix.len()..].match_indices('/') {
+                let folder = &path[..prefix.len() + at];
+                entries.insert(folder, serde_json::json!({"Type": "tree", "Path": folder, "Size": 0, "Sha256": ""}));
+            }
+            let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let entry = serde_json::json!({"Type": "blob", "Path": path, "Size": bytes.len(), "Sha256": sha256});
+            entries.insert(path, entry);
+        }
+        entries.retain(|path, _| recursive || !path[prefix.len()..].contains('/'));
+        let (first, most) = match asked("PageNumber").parse::<usize>() {
+            Ok(number) => ((number - 1) * 200, 200),
+            Err(_) => (0, 3000),
+        };
+        let page: Vec<_> = entries.into_values().skip(first).take(most).collect();
+        let answer = serde_json::json!({"Code": 200, "Success": true, "Data": {"Files": page}});
+        reply(&mut out, "200 OK", "", answer.to_string().as_bytes())
     }
 
     fn fault(&self, path: &str) -> Option<Fault> {

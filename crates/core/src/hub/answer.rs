@@ -3,7 +3,9 @@
 use super::HubError;
 use super::client::Client;
 use super::repo::Repo;
+use super::source::Source;
 use super::url::host;
+use crate::safe_text::clean_line;
 use serde_json::Value;
 use std::io::Read;
 use std::time::Duration;
@@ -56,9 +58,9 @@ impl Answer {
     }
 }
 
-/// `{"error": …}`, `{"message": …}` (large file storage) or `{"errors": [{"message": …}]}` (the head of a card).
+/// `{"error": …}`, `{"message": …}` (large file storage), `{"Message": …}` (ModelScope) or `{"errors": [{"message": …}]}` (the head of a card).
 fn words(json: &Value) -> Option<String> {
-    if let Some(text) = json["error"].as_str().or(json["message"].as_str()) {
+    if let Some(text) = ["error", "message", "Message"].into_iter().find_map(|key| json[key].as_str()) {
         return Some(text.to_owned());
     }
     let errors: Vec<&str> = json["errors"].as_array()?.iter().filter_map(|error| error["message"].as_str()).collect();
@@ -76,8 +78,7 @@ impl Client {
         let said = answer.said();
         let endpoint = self.endpoint().to_owned();
         let token_from = self.token.as_ref().map(|token| token.from.clone());
-        let missing =
-            |what: String, hint: &str| HubError::NotFound { endpoint: endpoint.clone(), what, hint: hint.to_owned() };
+        let missing = |what: String, hint: String| HubError::NotFound { endpoint: endpoint.clone(), what, hint };
         match (status, code.as_str()) {
             _ if !from_hub => {
                 // A signed address that ran out answers 403; the Hub gives a new one.
@@ -89,14 +90,19 @@ impl Client {
             (401 | 404, "RepoNotFound") => missing(
                 repo.to_string(),
                 if token_from.is_some() {
-                    "; is the name right, and may the account of this token see it?"
+                    "; is the name right, and may the account of this token see it?".to_owned()
                 } else {
-                    "; is the name right? A private one needs a token in HF_TOKEN"
+                    let variable = self.source().token_variables()[0];
+                    format!("; is the name right? A private one needs a token in {variable}")
                 },
             ),
-            (404, "RevisionNotFound") => missing(format!("revision {} of {repo}", repo.revision), ""),
+            (404, "RevisionNotFound") => missing(format!("revision {} of {repo}", repo.revision), String::new()),
             (404, "EntryNotFound") => {
-                missing(format!("such file in {repo}"), "; it may have changed just now, try again")
+                missing(format!("such file in {repo}"), "; it may have changed just now, try again".into())
+            }
+            // It says what it misses in words only.
+            (404, _) if self.source() == Source::ModelScope => {
+                missing(format!("{repo} with that revision"), format!(" ({})", clean_line(&said, 200)))
             }
             (403, _) if answer_to_write => {
                 HubError::ReadOnly { repo: repo.to_string(), endpoint, from: token_from.unwrap_or_default(), said }
@@ -117,7 +123,7 @@ fn is_passing(status: u16) -> bool {
 pub(super) fn opening(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
     let words: Vec<&str> = text.split_whitespace().collect();
-    format!("`{}`", crate::safe_text::clean_line(&words.join(" "), 80))
+    format!("`{}`", clean_line(&words.join(" "), 80))
 }
 
 pub(super) fn network(url: &str, what: &str) -> HubError {

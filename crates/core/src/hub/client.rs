@@ -6,6 +6,7 @@
 
 use super::answer::{Answer, network};
 use super::repo::Repo;
+use super::source::Source;
 use super::url::{base, follow, next_page, origin};
 use super::{HubError, cache};
 use serde_json::Value;
@@ -17,7 +18,6 @@ use ureq::http::{self, Method, Request, Response, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{AsSendBody, SendBody};
 
-const HUGGING_FACE: &str = "https://huggingface.co";
 const MAX_REDIRECTS: usize = 5;
 /// A name server or a handshake that takes longer is not going to answer.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -30,6 +30,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
+    source: Source,
     endpoint: String,
     pub(super) token: Option<Token>,
     cache: PathBuf,
@@ -51,27 +52,45 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// As Python's huggingface_hub reads its environment: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, and as
-    /// token HF_TOKEN or what a login stored.
+    /// Of the Hugging Face Hub, as Python's huggingface_hub reads its environment: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE,
+    /// HF_HUB_OFFLINE, and as token HF_TOKEN or what a login stored.
     ///
     /// # Errors
     /// An endpoint that is no address, or a token file that cannot be read.
     pub fn from_env() -> Result<Self, HubError> {
-        let endpoint = cache::var("HF_ENDPOINT").unwrap_or_else(|| HUGGING_FACE.to_owned());
-        let mut client = Self::new(&endpoint, &cache::cache_dir()?)?;
-        client.token = stored_token()?;
+        Self::from_env_of(Source::HuggingFace)
+    }
+
+    /// [`Self::from_env`] of another source. ModelScope's own variables are MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN;
+    /// the cache is the same.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_env_of(source: Source) -> Result<Self, HubError> {
+        let endpoint = cache::var(source.endpoint_variable()).unwrap_or_else(|| source.endpoint().to_owned());
+        let mut client = Self::of(source, &endpoint, &cache::cache_dir()?)?;
+        client.token = stored_token(source)?;
         let yes = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
         client.offline = cache::var("HF_HUB_OFFLINE").is_some_and(yes);
         Ok(client)
+    }
+
+    /// Of the Hugging Face Hub, without a token.
+    ///
+    /// # Errors
+    /// An endpoint that is no address.
+    pub fn new(endpoint: &str, cache: &Path) -> Result<Self, HubError> {
+        Self::of(Source::HuggingFace, endpoint, cache)
     }
 
     /// Without a token.
     ///
     /// # Errors
     /// An endpoint that is no address.
-    pub fn new(endpoint: &str, cache: &Path) -> Result<Self, HubError> {
+    pub fn of(source: Source, endpoint: &str, cache: &Path) -> Result<Self, HubError> {
         if origin(endpoint).is_none() {
-            return Err(HubError::Wrong(format!("HF_ENDPOINT: `{endpoint}` is no address like {HUGGING_FACE}")));
+            let (variable, example) = (source.endpoint_variable(), source.endpoint());
+            return Err(HubError::Wrong(format!("{variable}: `{endpoint}` is no address like {example}")));
         }
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -90,6 +109,7 @@ impl Client {
             .build();
         Ok(Self {
             agent: config.new_agent(),
+            source,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: None,
             cache: cache.to_owned(),
@@ -110,6 +130,10 @@ impl Client {
     pub fn with_pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
+    }
+
+    pub fn source(&self) -> Source {
+        self.source
     }
 
     pub fn endpoint(&self) -> &str {
@@ -221,7 +245,7 @@ impl Client {
     /// Where something that the Hub names is to be asked: mirrors pass on the original's addresses, and what goes to the
     /// Hub encrypted never goes on in the open.
     pub(super) fn address(&self, href: &str) -> Result<String, HubError> {
-        let url = match origin(href) == origin(HUGGING_FACE) {
+        let url = match origin(href) == origin(self.source.endpoint()) {
             true => format!("{}{}", self.endpoint, &href[base(href).len()..]),
             false => href.to_owned(),
         };
@@ -281,8 +305,9 @@ impl Client {
             | ureq::Error::HostNotFound
             | ureq::Error::Timeout(_)
             | ureq::Error::ConnectionFailed => {
-                let what = "is there a network? HTTPS_PROXY names a proxy, HF_ENDPOINT a mirror";
-                network(url, &format!("no connection ({error}); {what}"))
+                let what = "is there a network? HTTPS_PROXY names a proxy";
+                let mirror = self.source.endpoint_variable();
+                network(url, &format!("no connection ({error}); {what}, {mirror} a mirror"))
             }
             error => network(url, &error.to_string()),
         }
@@ -326,12 +351,15 @@ fn redirect(url: &str, response: &Response<ureq::Body>) -> Option<String> {
     follow(url, response.headers().get(header::LOCATION)?.to_str().ok()?)
 }
 
-/// HF_TOKEN, or the file that `hf auth login` writes.
-fn stored_token() -> Result<Option<Token>, HubError> {
-    for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
+/// HF_TOKEN, or the file that `hf auth login` writes; of ModelScope its variable only.
+fn stored_token(source: Source) -> Result<Option<Token>, HubError> {
+    for name in source.token_variables() {
         if let Some(value) = cache::var(name) {
-            return Ok(Some(Token { value, from: name.to_owned() }));
+            return Ok(Some(Token { value, from: (*name).to_owned() }));
         }
+    }
+    if source != Source::HuggingFace {
+        return Ok(None);
     }
     let path = match cache::var("HF_TOKEN_PATH") {
         Some(path) => cache::expand(&path),

@@ -33,11 +33,13 @@ mod error;
 mod folder;
 mod hash;
 mod lfs;
+mod modelscope;
 mod progress;
 mod push;
 mod remove;
 mod repo;
 mod retry;
+mod source;
 mod transfer;
 mod url;
 
@@ -52,3 +54,4 @@ pub use progress::Progress;
 pub use push::{Destination, Push, Pushed, destination, push};
 pub use remove::{remove, remove_from};
 pub use repo::{Filters, Kind, Listing, RemoteFile, Repo, list};
+pub use source::Source;

@@ -4,6 +4,7 @@
 use super::HubError;
 use super::client::Client;
 use super::hash::Hash;
+use super::source::Source;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,10 +86,6 @@ impl Repo {
 
     pub(super) fn api(&self, endpoint: &str) -> String {
         format!("{endpoint}/api/{}/{}", self.kind.plural(), self.id)
-    }
-
-    pub(super) fn file_url(&self, endpoint: &str, commit: &str, path: &str) -> String {
-        format!("{}/resolve/{commit}/{}", self.page(endpoint), encode(path, true))
     }
 }
 
@@ -179,12 +176,20 @@ impl Listing {
     }
 }
 
-/// Asks what is in a repository: the commit that the revision stands for, then all files of that commit.
+/// Asks what is in a repository.
 ///
 /// # Errors
 /// Unknown names, refusals, no network; and a listing that cannot be one.
 pub fn list(repo: &Repo, client: &Client) -> Result<Listing, HubError> {
     repo.check()?;
+    match client.source() {
+        Source::HuggingFace => list_commit(repo, client),
+        Source::ModelScope => super::modelscope::list(repo, client),
+    }
+}
+
+/// The commit that the revision stands for, then all files of that commit.
+fn list_commit(repo: &Repo, client: &Client) -> Result<Listing, HubError> {
     let api = repo.api(client.endpoint());
     let url = format!("{api}/revision/{}", encode(&repo.revision, false));
     let (info, _) = client.get_json(repo, &url)?;
@@ -209,7 +214,7 @@ pub fn list(repo: &Repo, client: &Client) -> Result<Listing, HubError> {
     Ok(Listing { repo: repo.clone(), commit, files: files.into_values().collect(), client: client.clone() })
 }
 
-fn odd(repo: &Repo, what: &str) -> HubError {
+pub(super) fn odd(repo: &Repo, what: &str) -> HubError {
     HubError::Content { file: format!("the listing of {repo}"), what: crate::safe_text::clean_line(what, 300) }
 }
 
@@ -305,8 +310,10 @@ mod tests {
     #[test]
     fn addresses_are_encoded() {
         let repo = Repo::new(Kind::Dataset, "a/b");
-        let url = repo.file_url("https://hub", "c0", "a b/图#1?.png");
-        assert_eq!(url, "https://hub/datasets/a/b/resolve/c0/a%20b/%E5%9B%BE%231%3F.png");
+        let url = |source, path| Client::of(source, "https://hub", "c".as_ref()).unwrap().file_url(&repo, "c0", path);
+        let (hf, scope) = (Source::HuggingFace, Source::ModelScope);
+        assert_eq!(url(hf, "a b/图#1?.png"), "https://hub/datasets/a/b/resolve/c0/a%20b/%E5%9B%BE%231%3F.png");
+        assert_eq!(url(scope, "a b/c&d"), "https://hub/api/v1/datasets/a/b/repo?Revision=main&FilePath=a%20b%2Fc%26d");
         assert_eq!(encode("refs/pr/1", false), "refs%2Fpr%2F1");
     }
 }

@@ -75,7 +75,7 @@ impl Transfer<'_> {
         brought: &mut u64,
     ) -> Result<(), HubError> {
         if part.len() < file.bytes {
-            let url = self.repo.file_url(self.client.endpoint(), self.commit, &file.path);
+            let url = self.client.file_url(self.repo, self.commit, &file.path);
             let pieces = self.start(url, file, part.len())?;
             loop {
                 match pieces.recv_timeout(TICK) {
