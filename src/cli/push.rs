@@ -5,6 +5,7 @@ use super::hub::{KindArg, Line, coded, files, print_json, watched};
 use super::runs::words::size;
 use anyhow::Result;
 use clap::Args;
+use lightbox_core::args::base_model_of;
 use lightbox_core::exit::Exit;
 use lightbox_core::hub::{self, Client, Destination, Filters, Folder, Push, Pushed, Repo};
 use lightbox_core::runs::progress::short_time;
@@ -13,6 +14,8 @@ use lightbox_core::safe_text::{clean, clean_line};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Instant;
+
+const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// The repository and the branch are made if they are missing; files that the Hub has as they are stay as they are, files
 /// that only the Hub has as well. Never sent: hidden and temporary files, locks, links out of the folder. Of a training's
@@ -64,6 +67,11 @@ pub fn run(args: &PushArgs) -> Result<Exit> {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let names = names.iter().take(6).map(|name| clean_line(name, 80)).collect::<Vec<_>>().join(", ");
         say(&format!("not sent ({why}): {names}{more}"));
+    }
+    if let Some(base) = base_model_of(&args.folder).filter(|_| folder.files.iter().any(|f| f.path == ADAPTER_CONFIG)) {
+        let base = clean_line(&base.display().to_string(), 200);
+        let what = "a folder of this machine; others will have to name the base themselves";
+        say(&format!("{ADAPTER_CONFIG} is sent as it is, with {base} as its base: {what}"));
     }
     let kind = match destination {
         Destination::New if args.private => "a new private",

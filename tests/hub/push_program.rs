@@ -72,6 +72,16 @@ fn the_address_of_the_commit_is_printed_and_the_second_time_nothing_is_done() {
 }
 
 #[test]
+fn an_adapter_whose_base_is_a_folder_of_this_machine_is_told() {
+    let rig = Rig::new();
+    std::fs::write(rig.temp.path().join("out/adapter_config.json"), r#"{"base_model_name_or_path": "hf"}"#).unwrap();
+    let told = |output: &Output| text(&output.stderr).contains("adapter_config.json is sent as it is, with hf as");
+    assert!(!told(&rig.run(&["out", "me/model"])), "no folder, so it may be a name");
+    std::fs::create_dir_all(rig.temp.path().join("hf")).unwrap();
+    assert!(told(&rig.run(&["out", "me/model"])));
+}
+
+#[test]
 fn json_is_one_object_a_line_and_ends_with_what_was_done() {
     let rig = Rig::new();
     let args = ["out", "me/data", "--kind", "dataset", "--revision", "v2", "--exclude", "*.md", "--json", "--yes"];

@@ -73,6 +73,13 @@ pub(super) fn expand(path: &str) -> PathBuf {
     }
 }
 
+/// The name on the Hub of a model folder that lies in a cache, wherever that is: `Qwen/Qwen2-VL-2B-Instruct`.
+pub fn cached_name(dir: &Path) -> Option<String> {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let repo = dir.iter().rev().find_map(|part| part.to_str()?.strip_prefix("models--"))?;
+    Some(repo.replacen("--", "/", 1))
+}
+
 /// What the cache holds. Asks nobody; what is no repository, or cannot be read, is passed over.
 pub fn cached() -> Vec<Cached> {
     cache_dir().map(|dir| cached_in(&dir)).unwrap_or_default()

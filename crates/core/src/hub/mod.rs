@@ -44,7 +44,7 @@ mod transfer;
 mod url;
 
 pub use address::{SCHEME, cached_file, cached_file_in};
-pub use cache::{Cached, cache_dir, cached, cached_in};
+pub use cache::{Cached, cache_dir, cached, cached_in, cached_name};
 pub use client::Client;
 pub use download::{download, lay_out, missing_bytes};
 pub use error::HubError;

@@ -2,6 +2,7 @@
 //! apply. Paths of the machine do not get into it: it is written to be published.
 use super::model_card::{hyperparameters, markdown, write_results};
 use super::trainer_state::{LogEntry, TrainerState};
+use crate::hub::cached_name;
 use crate::profile::Profile;
 use serde_yaml::Value;
 use std::fmt::Write;
@@ -79,11 +80,11 @@ impl Adapter {
 /// How a folder is called where its path means nothing: the Hub's name if it lies in the Hub's cache, else its last part;
 /// a checkpoint goes by its run.
 fn public_name(dir: &Path) -> String {
+    if let Some(name) = cached_name(dir) {
+        return name;
+    }
     let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let parts: Vec<String> = dir.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    if let Some(repo) = parts.iter().rev().find_map(|part| part.strip_prefix("models--")) {
-        return repo.replacen("--", "/", 1);
-    }
     match &parts[..] {
         [.., run, last] if last.starts_with("checkpoint-") => format!("{run}, {last}"),
         [.., last] => last.clone(),

@@ -2,9 +2,11 @@
 //! metadata, so that tools that read cards find what they expect.
 use super::RunDir;
 use super::trainer_state::LogEntry;
+use crate::hub::cached_name;
 use crate::profile::{FinetuningType, Profile};
 use std::fmt::Write;
 use std::io;
+use std::path::Path;
 
 /// What the card tells beside the profile.
 #[derive(Debug, Clone, Copy)]
@@ -17,11 +19,13 @@ pub struct Facts<'a> {
 
 /// The card's text. `name` is the run's.
 pub fn render(name: &str, p: &Profile, facts: Facts<'_>) -> String {
-    let base = p.model_name_or_path.as_deref().unwrap_or("unknown");
+    // The Hub refuses a card whose base is a path, and a path in the cache says whose name is meant.
+    let given = p.model_name_or_path.as_deref().unwrap_or("unknown");
+    let base = cached_name(Path::new(given)).unwrap_or_else(|| given.to_owned());
     let lora = p.finetuning_type == FinetuningType::Lora;
     let mut card = String::new();
     // Writing to a String cannot fail; `let _` says so once instead of an unwrap at each line.
-    let _ = write_card(&mut card, name, base, lora, p, facts);
+    let _ = write_card(&mut card, name, &base, lora, p, facts);
     card
 }
 
@@ -180,6 +184,10 @@ mod tests {
         let front = card.split("---").nth(1).unwrap();
         let front: serde_yaml::Value = serde_yaml::from_str(front).unwrap();
         assert_eq!(front["tags"][0], "base_model:adapter:models/Qwen2-VL");
+        let cached = "/home/me/hub/models--Qwen--Qwen2-VL-2B-Instruct/snapshots/895c3a49";
+        let profile = Profile { model_name_or_path: Some(cached.into()), ..profile() };
+        let card = render("saves-1", &profile, Facts { log_history: &history, warmup_steps: 3, versions: &versions });
+        assert!(card.contains("base_model: \"Qwen/Qwen2-VL-2B-Instruct\"") && !card.contains("/home/me"), "{card}");
     }
 
     #[test]
