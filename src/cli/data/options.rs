@@ -36,7 +36,7 @@ pub struct SourceArgs {
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// How several data sets are mixed: concat, interleave_under, interleave_over or interleave_once, as in a profile
-    #[arg(long, value_name = "STRATEGY", default_value_t)]
+    #[arg(long, value_name = "STRATEGY", default_value_t = MixStrategy::Concat)]
     mix_strategy: MixStrategy,
     /// How often each data set is drawn, as shares that add up to 1
     #[arg(long, value_name = "SHARE", value_delimiter = ',')]

@@ -12,11 +12,18 @@ use anyhow::{Result, bail, ensure};
 const MOST: f64 = 4e8;
 
 /// How several data sets are mixed.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mix {
     pub strategy: MixStrategy,
     /// How often each set is drawn, as a share of all draws; empty: in turns. They add up to 1.
     pub probs: Vec<f64>,
+}
+
+/// One after the other.
+impl Default for Mix {
+    fn default() -> Self {
+        Self { strategy: MixStrategy::Concat, probs: Vec::new() }
+    }
 }
 
 impl Mix {

@@ -125,12 +125,6 @@ choices! {
     }
 }
 
-impl Default for MixStrategy {
-    fn default() -> Self {
-        Self::Concat
-    }
-}
-
 impl Setting for OnBad {
     const KIND: Kind = Kind::Choice(&["skip", "refuse"]);
     fn read(value: &Value) -> Option<Self> {
