@@ -187,6 +187,50 @@ fn trained(dir: &Path) -> PathBuf {
 }
 
 #[test]
+fn answers_during_a_training_are_those_of_predict_on_what_it_left() {
+    let temp = tempfile::tempdir().unwrap();
+    data_set(temp.path());
+    let data = temp.path().to_str().unwrap();
+    let adapter = temp.path().join("run");
+    let keys = [
+        "model_name_or_path=assets/demo-model",
+        "dataset=set",
+        "eval_dataset=set",
+        "max_steps=2",
+        "per_device_train_batch_size=4",
+        "eval_strategy=steps",
+        "eval_steps=2",
+        "predict_with_generate=true",
+        "eval_generate_samples=0",
+        "per_device_eval_batch_size=8",
+        "max_new_tokens=12",
+        "device=cpu",
+    ];
+    let (dataset_dir, output_dir) = (format!("dataset_dir={data}"), format!("output_dir={}", adapter.display()));
+    ok(run(&[&["train", "profiles/demo.yaml", &dataset_dir, &output_dir], &keys[..]].concat()));
+
+    // Settings come from the profile beside the adapter; only the drawing has to be turned off.
+    let (model, out) = (adapter.to_str().unwrap(), temp.path().join("out"));
+    let args =
+        ["predict", "--model", "assets/demo-model", "--adapter", model, "--dataset-dir", data, "--dataset", "set"];
+    let more = ["--greedy", "--no-loss", "--batch-size", "8", "--device", "cpu", "--output-dir", out.to_str().unwrap()];
+    ok(run(&[&args[..], &more].concat()));
+    let file = "generated_predictions.jsonl";
+    let ours = std::fs::read_to_string(adapter.join("samples/step-00000002").join(file)).unwrap();
+    assert_eq!(lines(&ours).len(), 39, "all samples but the bad one");
+    assert_eq!(ours, std::fs::read_to_string(out.join(file)).unwrap());
+    let results = |path: PathBuf| serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let (eval, predict) = (results(adapter.join("eval_results.json")), results(out.join("predict_results.json")));
+    for key in ["bleu-4", "bleu-4_stripped", "rouge-1", "rouge-2", "rouge-l", "exact_match", "exact_match_strict"] {
+        assert!(eval[format!("eval_{key}")].is_number(), "{key}: {eval}");
+        assert_eq!(eval[format!("eval_{key}")], predict[format!("predict_{key}")], "{key}");
+    }
+    let shown: Value = serde_json::from_str(&ok(run(&["runs", "show", model, "--json"]))).unwrap();
+    assert_eq!(shown["evaluation"]["eval_bleu-4"], eval["eval_bleu-4"]);
+    assert!(ok(run(&["runs", "show", model])).contains("exact match"), "and for people");
+}
+
+#[test]
 fn compare_asks_all_models_about_every_picture_of_a_folder() {
     let temp = tempfile::tempdir().unwrap();
     data_set(temp.path());

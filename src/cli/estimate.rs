@@ -103,6 +103,14 @@ fn memory_text(m: &MemoryNeed, device: &Place, trained: Option<u64>) -> String {
 }
 
 fn steps_text(s: &Steps) -> String {
+    let answers = match s.answers {
+        0 => String::new(),
+        n => format!(
+            "Answers: {} evaluation samples at each of {} evaluations; their time comes on top\n\n",
+            grouped(n as u64),
+            grouped(s.evaluations)
+        ),
+    };
     format!(
         "Steps: {} updates, {} an epoch, {} epochs; {} samples in an update, {} to train on, {} to evaluate on; {} updates of warm-up\n\n",
         grouped(s.total),
@@ -112,7 +120,7 @@ fn steps_text(s: &Steps) -> String {
         grouped(s.samples as u64),
         grouped(s.eval_samples as u64),
         grouped(s.warmup)
-    )
+    ) + &answers
 }
 
 fn tokens_text(t: &Tokens) -> String {

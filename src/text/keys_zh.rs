@@ -108,6 +108,14 @@ const DOCS: &[(&str, &str)] = &[
     ("eval_steps", "两次评估之间的更新步数；小于 1 的数表示占总步数的比例；未设置时取 `logging_steps`。"),
     ("eval_on_start", "在第一次更新之前也评估一次。"),
     ("per_device_eval_batch_size", "评估时一次前向计算的样本数。"),
+    (
+        "predict_with_generate",
+        "每次评估时还让模型作答，并与数据中的答案比较：BLEU-4、ROUGE、完全匹配。需要设置 `eval_dataset` 或 `val_size`。取概率最大的词元，除非配置设置了抽样的键。",
+    ),
+    (
+        "eval_generate_samples",
+        "Lightbox 独有。`predict_with_generate` 回答的评估样本数：均匀分布，每次都是同样的样本；0 表示全部。",
+    ),
     ("output_dir", "训练运行的文件夹：适配器、检查点、日志。"),
     ("overwrite_output_dir", "若文件夹中已有旧的训练，重新开始而不是继续。"),
     ("run_name", "此次训练的名称。"),

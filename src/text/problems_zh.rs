@@ -50,6 +50,10 @@ const CONFLICTS: &[(&str, &str)] = &[
     ("`eval_strategy` needs data", "`eval_strategy` 需要评估数据：请设置 `eval_dataset` 或 `val_size`"),
     ("`eval_on_start` needs", "`eval_on_start` 需要 `eval_dataset` 或 `val_size`"),
     (
+        "`predict_with_generate` needs samples",
+        "`predict_with_generate` 需要可回答的样本：请设置 `eval_dataset` 或 `val_size`",
+    ),
+    (
         "`val_size` and `eval_dataset` exclude",
         "`val_size` 与 `eval_dataset` 互斥：评估数据要么从训练数据划出，要么指定名称",
     ),
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn every_kind_of_problem_is_told_in_chinese() {
         let texts = [
-            "do_train: true\ndo_eval: true\neval_strategy: steps\neval_on_start: true\nmask_history: true\ntrain_on_prompt: true\n",
+            "do_train: true\ndo_eval: true\neval_strategy: steps\neval_on_start: true\npredict_with_generate: true\nmask_history: true\ntrain_on_prompt: true\n",
             "val_size: 1.5\neval_dataset: a\npacking: true\nstreaming: true\nimage_min_pixels: 999999999\nlora_target: []\n",
             "ignore_pad_token_for_loss: false\nstage: vision\nadapter_name_or_path: a\nfinetuning_type: full\nval_size: 0.1\n",
             "freeze_language_model: true\nload_best_model_at_end: true\nmax_steps: 0\npure_bf16: true\nbf16: true\n",

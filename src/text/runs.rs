@@ -6,7 +6,7 @@ use crate::cli::runs::words;
 use crate::texts;
 use lightbox_core::runs::commands::{Command, StopWhen};
 use lightbox_core::runs::queue::State as Queued;
-use lightbox_core::runs::record::{Ack, Event, Phase};
+use lightbox_core::runs::record::{Ack, Answers, Event, Phase};
 use lightbox_core::runs::state::Status;
 use lightbox_core::runs::view::Summary;
 
@@ -33,6 +33,13 @@ texts! {
     SMOOTHED = "smoothed", "平滑";
     RAW = "raw", "原始";
     EVALUATION = "evaluation", "评估";
+    BLEU_4 = "BLEU-4", "BLEU-4";
+    ROUGE_1 = "ROUGE-1", "ROUGE-1";
+    ROUGE_2 = "ROUGE-2", "ROUGE-2";
+    ROUGE_L = "ROUGE-L", "ROUGE-L";
+    EXACT_MATCH = "exact match", "完全匹配";
+    ANSWERS = "answers", "回答";
+    LABEL = "label", "标签";
     LOG = "log", "对数";
     BY_STEP = "step", "步";
     BY_TIME = "time", "时间";
@@ -222,6 +229,22 @@ pub fn metric(metric: Metric) -> T {
         Metric::GradNorm => GRAD_NORM,
         Metric::Speed => SPEED,
         Metric::Memory => MEMORY,
+        Metric::Bleu4 => BLEU_4,
+        Metric::Rouge1 => ROUGE_1,
+        Metric::Rouge2 => ROUGE_2,
+        Metric::RougeL => ROUGE_L,
+        Metric::ExactMatch => EXACT_MATCH,
+    }
+}
+
+/// What answers are worth, the three numbers that are wanted most.
+pub fn answers(a: &Answers, lang: Lang) -> String {
+    match lang {
+        Lang::En => words::answers(a),
+        Lang::Zh => {
+            let (bleu, rouge, exact) = (a.bleu_4, a.rouge_l, a.exact_match);
+            format!("BLEU-4 {bleu:.2}，ROUGE-L {rouge:.2}，完全匹配 {exact:.1} %")
+        }
     }
 }
 
@@ -344,6 +367,12 @@ fn event_zh(event: &Event) -> Option<String> {
         }
         Event::Changed { what, key, before, after } => format!("检查点之后有变化：{what} {key}：{before} → {after}"),
         Event::Setting { key, value, step, by } => format!("{by} 将 {key} 设为 {value}，从第 {step} 步起生效"),
+        Event::Answered { step, path, answers: a, dt_ms } => format!(
+            "第 {step} 步回答了 {} 个评估样本，用时 {}：{}；{path}",
+            a.n,
+            words::time(*dt_ms),
+            answers(a, Lang::Zh)
+        ),
         Event::Sample { step, prompt, text, .. } => format!("第 {step} 步提问：{prompt} → {text}"),
         Event::CommandAck { cmd, status, effective_step, error, .. } => match (status, error) {
             (Ack::Accepted, _) => return None,
@@ -379,12 +408,13 @@ mod tests {
         };
         let ack =
             |status| Event::CommandAck { id: "1".into(), cmd: "pause".into(), status, effective_step: 3, error: None };
-        let events = [saved, ack(Ack::Accepted), ack(Ack::Applied), ack(Ack::Rejected), Event::Unknown];
+        let answered = Event::Answered { step: 5, path: "a.jsonl".into(), answers: Answers::default(), dt_ms: 1_000 };
+        let events = [saved, answered, ack(Ack::Accepted), ack(Ack::Applied), ack(Ack::Rejected), Event::Unknown];
         for e in &events {
             let (en, zh) = (event(e, Lang::En), event(e, Lang::Zh));
             assert_eq!(en.is_some(), zh.is_some(), "{e:?}");
             assert!(en.is_none() || en != zh, "{e:?}");
         }
-        assert_eq!(event(&events[2], Lang::Zh).unwrap(), "pause 在第 3 步完成");
+        assert_eq!(event(&events[3], Lang::Zh).unwrap(), "pause 在第 3 步完成");
     }
 }

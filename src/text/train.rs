@@ -149,6 +149,8 @@ texts! {
     PER_UPDATE = "samples/update", "每步样本数";
     SAMPLES = "samples", "样本数";
     EVAL_SAMPLES = "{0} to evaluate on", "{0} 个用于评估";
+    ANSWERS = "answers", "回答";
+    ANSWERS_EACH = "{0} at each of {1} evaluations", "{1} 次评估，每次 {0} 个";
     WARMUP = "warm-up", "预热步数";
     TOKENS = "Tokens", "Token 数";
     A_SAMPLE = "a sample", "每个样本";

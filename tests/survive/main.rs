@@ -3,6 +3,7 @@
 //!
 //! Failures print a seed; `LIGHTBOX_SEED=… cargo test --release --test survive NAME` repeats it.
 
+mod answers;
 mod disk;
 mod faults;
 mod kill;

@@ -8,7 +8,7 @@
 //!
 //! Points: `fs` (each operation of [`crate::fs`]), `fs.KIND` (`open`, `write`, `sync`, `rename`, `unlink`, `mkdir`,
 //! `rmdir`, `set_len`, `sync_dir`, `symlink`, `link`, `reserve`), `checkpoint.PLACE`, `state.replace`, `log.line`, `step.loss`, `step.grad`,
-//! `micro`.
+//! `micro`, `answer`.
 use crate::exit::Exit;
 use crate::runs::say::say;
 use std::cell::RefCell;

@@ -17,6 +17,9 @@ use std::path::Path;
 const MAX_STOPS: usize = 64;
 const MAX_STOP_BYTES: usize = 1024;
 
+/// The profile's keys of drawing; one that is set speaks for all of them.
+const DRAWING: [&str; 4] = ["do_sample", "temperature", "top_p", "top_k"];
+
 /// What was asked for; `None` and empty: nothing was said, see [`AskOptions::settle`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -166,7 +169,7 @@ impl AskOptions {
             || self.top_p.is_some()
             || self.top_k.is_some()
             || self.min_p.is_some();
-        let drawing = given || ["do_sample", "temperature", "top_p", "top_k"].into_iter().any(sets);
+        let drawing = given || DRAWING.into_iter().any(sets);
         // Where the drawing was decided on elsewhere the model's own file has no say in it.
         let silent = ModelDefaults::default();
         let own = if drawing { &silent } else { model };
@@ -218,6 +221,16 @@ impl AskOptions {
         }
         Ok(())
     }
+}
+
+/// How answers are chosen at the evaluations of a training: as `lightbox predict --greedy` would, so that points of a
+/// curve differ by the weights alone. A profile that sets a key of drawing has its way.
+///
+/// # Errors
+/// As [`AskOptions::check`].
+pub fn at_evaluation(profile: &Profile, model: &ModelDefaults) -> Result<Generation> {
+    let drawing = DRAWING.into_iter().any(|key| profile.sets(key));
+    AskOptions { do_sample: (!drawing).then_some(false), ..AskOptions::default() }.settle(Some(profile), model)
 }
 
 /// One key: given, else the profile's where it sets it, else the model's own, else the default (which an unset key of the
@@ -290,6 +303,18 @@ mod tests {
         assert!(!none.settle(None, &ModelDefaults::default()).unwrap().do_sample);
         let greedy = AskOptions { do_sample: Some(false), temperature: Some(1.0), ..AskOptions::default() };
         assert!(!greedy.settle(None, &ModelDefaults::parse(QWEN).unwrap()).unwrap().do_sample);
+    }
+
+    #[test]
+    fn answers_at_an_evaluation_are_greedy_unless_the_profile_says_how_to_draw() {
+        let qwen = ModelDefaults::parse(QWEN).unwrap();
+        let greedy = at_evaluation(&profile("max_new_tokens: 7\n"), &qwen).unwrap();
+        assert_eq!((greedy.do_sample, greedy.max_new_tokens, greedy.repetition_penalty), (false, 7, 1.05));
+        let asked = AskOptions { do_sample: Some(false), ..AskOptions::default() };
+        assert_eq!(greedy, asked.settle(Some(&profile("max_new_tokens: 7\n")), &qwen).unwrap(), "as predict --greedy");
+        let drawn = at_evaluation(&profile("temperature: 0.4\n"), &qwen).unwrap();
+        assert_eq!((drawn.do_sample, drawn.temperature, drawn.top_k), (true, 0.4, 50));
+        assert!(!at_evaluation(&profile("do_sample: false\n"), &qwen).unwrap().do_sample);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Answers for all samples of a data set, in batches, into a journal. The prompt of a sample is everything but its last
-//! answer; its label is that answer.
+//! Answers for samples of a data set, in batches. The prompt of a sample is everything but its last answer; its label is
+//! that answer. [`answer_all`] fills the journal of `predict`; a training asks for batches at its evaluations
+//! ([`crate::train::answer`]).
 //!
 //! Samples of like length share a batch, the longest first: little padding, a memory that is too small shows at once, and
 //! what is left to do gets quicker towards the end. Which samples share a batch depends on the data alone, so a process
@@ -8,7 +9,7 @@
 use crate::commands::encode;
 use crate::commands::score::label_loss;
 use crate::generate::{Finish, Options, Prompt, Row, generate_rows};
-use crate::setup::Ready;
+use crate::model::Qwen2Vl;
 use crate::train::batches::Source;
 use anyhow::Result;
 use lightbox_core::data::{Dataset, ImageRef, Prepared, Problem};
@@ -17,13 +18,16 @@ use lightbox_core::evaluate::predictions::Prediction;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
 use lightbox_core::seed;
-use lightbox_core::text::number_pictures;
-use lightbox_core::vision::PixelBudget;
+use lightbox_core::text::{Tokenizer, number_pictures};
+use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub struct Work<'a> {
-    pub ready: &'a Ready,
+    pub model: &'a Qwen2Vl,
+    pub tokenizer: &'a Tokenizer,
+    pub processor: &'a ImageProcessor,
+    /// Where `samples` come from.
     pub dataset: &'a Dataset,
     pub samples: &'a [Prepared],
     pub budget: PixelBudget,
@@ -56,12 +60,13 @@ pub fn answer_all(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Made> {
     let mut made = Made::default();
+    let mut go_on = || if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     progress(journal.rows().len());
-    for batch in batches(work.samples, work.batch_size) {
+    for batch in batches(work.samples, (0..work.samples.len()).collect(), work.batch_size) {
         if batch.iter().all(|&row| journal.rows().contains_key(&work.samples[row].index)) {
             continue;
         }
-        let Some(rows) = answer(work, &batch, stop, &mut made)? else { break };
+        let Some(rows) = answer(work, &batch, &mut go_on, &mut made)? else { break };
         journal.add(rows).because(Exit::Disk)?;
         made.batches += 1;
         progress(journal.rows().len());
@@ -69,16 +74,23 @@ pub fn answer_all(
     Ok(made)
 }
 
-/// Positions in `samples`, batch by batch.
-fn batches(samples: &[Prepared], size: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..samples.len()).collect();
-    order.sort_by_key(|&row| std::cmp::Reverse(samples[row].encoded.input_ids.len())); // stable: then the data's order
-    order.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
+/// `rows` (positions in `samples`), batch by batch.
+pub fn batches(samples: &[Prepared], mut rows: Vec<usize>, size: usize) -> Vec<Vec<usize>> {
+    rows.sort_by_key(|&row| std::cmp::Reverse(samples[row].encoded.input_ids.len())); // stable: then the data's order
+    rows.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// One batch. `None`: stopped.
-fn answer(work: &Work, batch: &[usize], stop: &AtomicBool, made: &mut Made) -> Result<Option<Vec<Prediction>>> {
-    let Ready { model, tokenizer, .. } = work.ready;
+/// One batch. `go_on` is asked at each token and can end it. `None`: ended.
+///
+/// # Errors
+/// What libtorch throws.
+pub fn answer(
+    work: &Work,
+    batch: &[usize],
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    made: &mut Made,
+) -> Result<Option<Vec<Prediction>>> {
+    let (model, tokenizer) = (work.model, work.tokenizer);
     let mut questions = Vec::with_capacity(batch.len());
     for &row in batch {
         match question(work, &work.samples[row]) {
@@ -98,17 +110,15 @@ fn answer(work: &Work, batch: &[usize], stop: &AtomicBool, made: &mut Made) -> R
     let options: Vec<Options> = questions.iter().map(own).collect();
     let rows: Vec<Row> =
         questions.iter().zip(&options).map(|((_, prompt, _), options)| Row { prompt, options }).collect();
-    let answers = generate_rows(model, tokenizer, &rows, None, &mut |_| {
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let answers = generate_rows(model, tokenizer, &rows, None, &mut |_| go_on())?;
     if answers.iter().any(|a| a.finish == Finish::Cancelled) {
         return Ok(None);
     }
     let source =
-        Source { samples: work.samples, tokenizer, processor: &work.ready.processor, budget: work.budget, multiple: 1 };
+        Source { samples: work.samples, tokenizer, processor: work.processor, budget: work.budget, multiple: 1 };
     let mut rows = Vec::with_capacity(answers.len());
     for ((row, prompt, label), answer) in questions.iter().zip(answers) {
-        if stop.load(Ordering::Relaxed) {
+        if go_on().is_break() {
             return Ok(None);
         }
         made.tokens += answer.ids.len();
@@ -132,7 +142,7 @@ fn answer(work: &Work, batch: &[usize], stop: &AtomicBool, made: &mut Made) -> R
 
 /// A sample's question, encoded, and the answer that the data has for it.
 fn question(work: &Work, prepared: &Prepared) -> Result<(Prompt, String), Problem> {
-    let Ready { tokenizer, processor, .. } = work.ready;
+    let (tokenizer, processor) = (work.tokenizer, work.processor);
     let sample = work.dataset.get(prepared.index)?;
     let mut conversation = sample.conversation;
     let label = conversation.messages.pop().map(|m| m.content).unwrap_or_default();

@@ -2,13 +2,14 @@
 //! when it is repeated. Everything random is a function of seed and position, as in the real engine.
 
 use anyhow::{Context, Result, anyhow};
+use lightbox_core::evaluate::predictions::Prediction;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::fault;
 use lightbox_core::fs::OutFile;
 use lightbox_core::profile::{IntervalStrategy, Profile};
 use lightbox_core::runs::commands::SampleNow;
 use lightbox_core::runs::drive::{Beat, Computed, Flow, Sampled, Trainee, Trouble};
-use lightbox_core::runs::results::EvalResults;
+use lightbox_core::runs::results::{EvalResults, Generated};
 use lightbox_core::runs::steps::StepPlan;
 use lightbox_core::seed;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -27,6 +28,8 @@ pub struct Line {
     data_seed: u64,
     shuffles: bool,
     has_eval: bool,
+    /// Which evaluation points it also describes in words (`predict_with_generate`).
+    answered: Vec<usize>,
     plan: StepPlan,
     micro_time: Duration,
     /// The permutation of the epoch that was asked for last.
@@ -46,6 +49,7 @@ impl Line {
             data_seed: p.data_seed.unwrap_or(p.seed),
             shuffles: !p.disable_shuffling,
             has_eval: p.val_size > 0.0 || !p.eval_dataset.is_empty() || p.eval_strategy != IntervalStrategy::No,
+            answered: p.rows_to_answer(EVAL_SAMPLES),
             plan,
             micro_time,
             order: (u64::MAX, Vec::new()),
@@ -76,6 +80,44 @@ impl Line {
             self.order = (epoch, order);
         }
         self.order.1[range].to_vec()
+    }
+}
+
+/// Tokens of an answer.
+const WORDS: usize = 5;
+
+impl Line {
+    /// What it says about evaluation points below `samples`; the outer `None`: abandoned.
+    fn answers(&self, samples: usize, beat: &mut dyn Beat) -> Option<Option<Generated>> {
+        if self.answered.is_empty() {
+            return Some(None);
+        }
+        let started = Instant::now();
+        let mut generated = Generated::default();
+        let rows = self.answered.iter().filter(|n| **n < samples);
+        for (done, &n) in rows.enumerate() {
+            for token in 0..WORDS {
+                std::thread::sleep(self.micro_time);
+                if beat.micro((samples + n * WORDS + token) as u64) == Flow::Abandon {
+                    return None;
+                }
+            }
+            let point = 1_000_000 + n;
+            let says = |y: f32| format!("The line is at {y:.1} there.");
+            let truth: f32 = (0..WIDTH).map(|i| self.x(point, i)).sum();
+            generated.rows.push(Prediction {
+                prompt: format!("<|im_start|>user\nWhere is the line at point {n}?<|im_end|>\n<|im_start|>assistant\n"),
+                predict: says(truth + self.error(point)),
+                label: says(truth) + "\n",
+                index: Some(n),
+                images: Vec::new(),
+                loss_sum: None,
+                n_target_tokens: None,
+            });
+            beat.answered(done + 1, self.answered.len());
+        }
+        generated.runtime = started.elapsed();
+        Some(Some(generated))
     }
 }
 
@@ -166,7 +208,9 @@ impl Trainee for Line {
             }
         }
         let eval_loss = sum / samples.max(1) as f64;
-        Ok(Some(EvalResults { epoch: Some(epoch), eval_loss, runtime: started.elapsed(), samples, steps: samples }))
+        let Some(generated) = self.answers(samples, beat) else { return Ok(None) };
+        let runtime = started.elapsed();
+        Ok(Some(EvalResults { epoch: Some(epoch), eval_loss, runtime, samples, steps: samples, generated }))
     }
 
     fn sample(&mut self, request: &SampleNow) -> Result<Vec<Sampled>> {

@@ -1,6 +1,6 @@
 //! How the chart is looked at: which metric, which part of it, and where the cursor is. Pure arithmetic; nothing here knows
 //! a terminal.
-use super::series::{Axis, Column};
+use super::series::{Axis, Column, Eval};
 
 /// What the chart shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,19 +11,52 @@ pub enum Metric {
     GradNorm,
     Speed,
     Memory,
+    /// This and the rest: of the answers at evaluations.
+    Bleu4,
+    Rouge1,
+    Rouge2,
+    RougeL,
+    ExactMatch,
 }
 
 impl Metric {
-    pub const ALL: [Self; 5] = [Self::Loss, Self::Lr, Self::GradNorm, Self::Speed, Self::Memory];
+    pub const ALL: [Self; 10] = [
+        Self::Loss,
+        Self::Lr,
+        Self::GradNorm,
+        Self::Speed,
+        Self::Memory,
+        Self::Bleu4,
+        Self::Rouge1,
+        Self::Rouge2,
+        Self::RougeL,
+        Self::ExactMatch,
+    ];
 
-    pub fn column(self) -> Column {
-        match self {
+    /// Of an update. `None`: it is measured at evaluations alone.
+    pub fn column(self) -> Option<Column> {
+        Some(match self {
             Self::Loss => Column::Loss,
             Self::Lr => Column::Lr,
             Self::GradNorm => Column::GradNorm,
             Self::Speed => Column::Speed,
             Self::Memory => Column::MemBytes,
-        }
+            Self::Bleu4 | Self::Rouge1 | Self::Rouge2 | Self::RougeL | Self::ExactMatch => return None,
+        })
+    }
+
+    /// Of an evaluation, as far as it is measured there.
+    pub fn of_eval(self, eval: &Eval) -> Option<f64> {
+        let value = match self {
+            Self::Loss => eval.loss,
+            Self::Bleu4 => eval.answers?.bleu_4,
+            Self::Rouge1 => eval.answers?.rouge_1,
+            Self::Rouge2 => eval.answers?.rouge_2,
+            Self::RougeL => eval.answers?.rouge_l,
+            Self::ExactMatch => eval.answers?.exact_match,
+            Self::Lr | Self::GradNorm | Self::Speed | Self::Memory => return None,
+        };
+        Some(value).filter(|x| x.is_finite())
     }
 }
 

@@ -71,7 +71,7 @@ pub fn entries(steps: u64, speed: f64) -> Vec<Entry> {
         entries.push(Entry::Point(point));
         if step % 200 == 0 {
             let loss = 0.7 + 2.4 * (-x * speed / 300.0).exp();
-            entries.push(Entry::Eval(Eval { step, secs: x * 3.0, loss }));
+            entries.push(Entry::Eval(Eval { step, secs: x * 3.0, loss, answers: None }));
         }
     }
     entries
@@ -142,6 +142,7 @@ pub fn usual_news(gpus: Vec<Gpu>) -> News {
             at(600, saved(400)),
             at(590, sample),
         ],
+        answers: Vec::new(),
         log: (1..=40).map(|n| format!("step {n} of the worker's own words")).collect(),
         system: (0..90).map(look).collect(),
         checkpoints: Some(vec![checkpoint(200, true, false), checkpoint(400, false, true)]),

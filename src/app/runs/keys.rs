@@ -1,6 +1,7 @@
 //! The table of commands of the Runs screen.
 use super::super::commands::{ALWAYS, Command, command};
 use super::super::cursor::Move;
+use super::chart::Metric;
 use super::series::{Axis, WEIGHTS};
 use super::steer::{self, Asked};
 use super::{Effect, Part, chart_columns, effect, focus, run};
@@ -40,7 +41,9 @@ fn zoom(app: &mut App, by: f64) -> Effects {
 }
 
 fn metric(app: &mut App, back: bool) -> Effects {
-    let mut all = super::chart::Metric::ALL;
+    let answered = app.runs.curves.values().any(|c| c.series.evals().iter().any(|eval| eval.answers.is_some()));
+    // those of answers only where a run has some
+    let mut all: Vec<Metric> = Metric::ALL.into_iter().filter(|metric| answered || metric.column().is_some()).collect();
     if back {
         all.reverse();
     }
@@ -204,7 +207,10 @@ pub static COMMANDS: &[Command] = &[
     command(
         "runs-metric",
         T("metric", "指标"),
-        T("Loss, learning rate, gradient norm, throughput, memory", "损失、学习率、梯度范数、吞吐量、内存"),
+        T(
+            "Loss, learning rate, gradient norm, throughput, memory; BLEU-4, ROUGE and exact match of answers",
+            "损失、学习率、梯度范数、吞吐量、内存；回答的 BLEU-4、ROUGE 和完全匹配",
+        ),
         &["m"],
         12,
         CHOSEN,

@@ -41,6 +41,8 @@ pub fn is_live(state: Status) -> bool {
 pub struct News {
     /// With their times, milliseconds since 1970.
     pub events: Vec<(u64, Event)>,
+    /// Answers to evaluation samples, which lie in files of their own.
+    pub answers: Vec<Sample>,
     pub log: Vec<String>,
     pub system: Vec<System>,
     /// All of them, if something about them changed.
@@ -52,6 +54,7 @@ pub struct News {
 impl News {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
+            && self.answers.is_empty()
             && self.log.is_empty()
             && self.system.is_empty()
             && self.checkpoints.is_none()
@@ -67,6 +70,8 @@ pub struct Sample {
     pub prompt: String,
     pub images: Vec<String>,
     pub text: String,
+    /// What the data says, where it was asked about a sample of it.
+    pub label: Option<String>,
 }
 
 /// The chosen run.
@@ -87,6 +92,8 @@ pub struct Run {
     /// The last minutes, one a second.
     pub system: VecDeque<System>,
     pub phase: Phase,
+    /// How far it is in that, of how much.
+    pub phase_done: Option<(u64, u64)>,
     pub error: Option<String>,
 }
 
@@ -103,9 +110,10 @@ impl Run {
         self.error = news.error.or(self.error.take());
         for (t, event) in news.events {
             match event {
-                Event::Phase { phase, .. } => self.phase = phase,
+                Event::Phase { phase, done, total } => (self.phase, self.phase_done) = (phase, done.zip(total)),
                 Event::Sample { step, ref prompt, ref images, ref text, .. } => {
-                    let sample = Sample { t, step, prompt: prompt.clone(), images: images.clone(), text: text.clone() };
+                    let (prompt, images, text) = (prompt.clone(), images.clone(), text.clone());
+                    let sample = Sample { t, step, prompt, images, text, label: None };
                     push(&mut self.samples, sample, SAMPLES, &mut self.sample);
                 }
                 _ => {}
@@ -114,6 +122,9 @@ impl Run {
             if crate::cli::runs::words::event(&event).is_some() {
                 push(&mut self.events, (t, event), EVENTS, &mut self.event);
             }
+        }
+        for sample in news.answers {
+            push(&mut self.samples, sample, SAMPLES, &mut self.sample);
         }
         let at_end = self.line.at + 1 >= self.line.len;
         self.log.extend(news.log);

@@ -1,6 +1,8 @@
 //! A run's curves in memory: one row an update, appended to while the run goes on. Zoomed views of 200,000 updates are made
 //! from it for each frame, so it is plain columns and binary searches.
 
+use lightbox_core::runs::record::Answers;
+
 /// What is measured at an update; the index into [`Point::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
@@ -48,6 +50,8 @@ pub struct Eval {
     pub step: u64,
     pub secs: f64,
     pub loss: f64,
+    /// `predict_with_generate`.
+    pub answers: Option<Answers>,
 }
 
 /// What is counted from left to right.
@@ -304,7 +308,7 @@ mod tests {
     #[test]
     fn updates_made_again_take_the_place_of_the_first() {
         let mut series = series(&[3.0, 2.0, 1.0]);
-        series.push(vec![Entry::Eval(Eval { step: 3, secs: 6.0, loss: 9.0 }), point(2, 7.0)]);
+        series.push(vec![Entry::Eval(Eval { step: 3, secs: 6.0, loss: 9.0, answers: None }), point(2, 7.0)]);
         let steps: Vec<_> = points(&series).iter().map(|p| (p.step, p.get(Column::Loss).unwrap())).collect();
         assert_eq!(steps, [(1, 3.0), (2, 7.0)]);
         assert!(series.evals().is_empty());

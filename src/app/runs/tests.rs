@@ -5,6 +5,7 @@ use crate::app::runs::chart::Metric;
 use crate::app::{Action, Effect as AppEffect, update as app_update};
 use crossterm::event::KeyModifiers;
 use lightbox_core::runs::commands::{Stop, StopWhen};
+use lightbox_core::runs::record::Answers;
 
 fn press(app: &mut App, word: &str) -> Effects {
     let key = crate::input::Key::parse(word).unwrap();
@@ -266,6 +267,28 @@ fn metric_scale_and_axis_have_keys() {
     assert!(app.runs.chart.window.is_some());
     press(&mut app, "0");
     assert!(app.runs.chart.window.is_none());
+}
+
+#[test]
+fn metrics_of_answers_are_offered_where_a_run_has_some() {
+    let mut app = usual();
+    let round = |app: &mut App| {
+        let mut seen = vec![app.runs.chart.metric];
+        loop {
+            press(app, "m");
+            if app.runs.chart.metric == seen[0] {
+                return seen;
+            }
+            seen.push(app.runs.chart.metric);
+        }
+    };
+    assert_eq!(round(&mut app), Metric::ALL[..5]);
+    let answers = Answers { n: 32, bleu_4: 31.25, exact_match: 12.5, ..Answers::default() };
+    let eval = series::Eval { step: 400, secs: 1_200.0, loss: 1.0, answers: Some(answers) };
+    curve(&mut app, "receipts", vec![series::Entry::Eval(eval)]);
+    assert_eq!(round(&mut app), Metric::ALL);
+    assert_eq!((Metric::Bleu4.of_eval(&eval), Metric::ExactMatch.of_eval(&eval)), (Some(31.25), Some(12.5)));
+    assert_eq!((Metric::Loss.of_eval(&eval), Metric::Lr.of_eval(&eval)), (Some(1.0), None));
 }
 
 #[test]

@@ -175,6 +175,10 @@ fn steps(out: &mut Vec<Figure>, e: &Estimate, lang: Lang) {
         n => format!("  + {}", text::EVAL_SAMPLES.fill(lang, &[&words::count(n as u64)])),
     };
     line(out, Tone::Plain, text::SAMPLES, lang, words::count(s.samples as u64) + &eval);
+    if s.answers > 0 {
+        let answers = text::ANSWERS_EACH.fill(lang, &[&words::count(s.answers as u64), &words::count(s.evaluations)]);
+        line(out, Tone::Plain, text::ANSWERS, lang, answers);
+    }
     if s.warmup > 0 {
         line(out, Tone::Plain, text::WARMUP, lang, words::count(s.warmup));
     }

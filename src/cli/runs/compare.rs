@@ -177,7 +177,7 @@ mod tests {
             step: losses.len() as u64,
             best: None,
             problem: None,
-            curves: Curves { loss: losses.iter().copied().collect(), eval_loss: BTreeMap::new() },
+            curves: Curves { loss: losses.iter().copied().collect(), ..Curves::default() },
         }
     }
 

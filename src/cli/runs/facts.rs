@@ -3,10 +3,11 @@
 
 use lightbox_core::runs::checkpoints::{self, Checkpoint};
 use lightbox_core::runs::log;
-use lightbox_core::runs::record::Metric;
+use lightbox_core::runs::record::{Answers, Metric};
 use lightbox_core::runs::trainer_log::LogLine;
 use lightbox_core::runs::{RunDir, record};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -26,6 +27,11 @@ pub fn best(dir: &RunDir) -> Option<Best> {
         Some(Best { step: line.current_steps, loss: line.eval_loss? })
     });
     evaluations.min_by(|a, b| a.loss.total_cmp(&b.loss))
+}
+
+/// `eval_results.json`: the newest evaluation of all samples, in the HF Trainer's names.
+pub fn evaluation(dir: &RunDir) -> Option<Map<String, Value>> {
+    serde_json::from_slice(&std::fs::read(dir.join("eval_results.json")).ok()?).ok()
 }
 
 /// Bytes of all files under a folder. Links are not followed; what vanishes meanwhile does not count.
@@ -80,6 +86,9 @@ pub fn checkpoints(dir: &RunDir, verify: bool) -> Vec<CheckpointFacts> {
 pub struct Curves {
     pub loss: BTreeMap<u64, f64>,
     pub eval_loss: BTreeMap<u64, f64>,
+    /// `predict_with_generate`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<u64, Answers>,
 }
 
 impl Curves {
@@ -89,7 +98,10 @@ impl Curves {
         for line in records.lines {
             match line.record {
                 Metric::Step(record::Step { step, loss: Some(loss), .. }) => drop(curves.loss.insert(step, loss)),
-                Metric::Eval(record::Eval { step, loss: Some(loss), .. }) => drop(curves.eval_loss.insert(step, loss)),
+                Metric::Eval(record::Eval { step, loss, answers, .. }) => {
+                    curves.eval_loss.extend(loss.map(|loss| (step, loss)));
+                    curves.answers.extend(answers.map(|answers| (step, answers)));
+                }
                 _ => {}
             }
         }

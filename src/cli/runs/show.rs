@@ -10,11 +10,12 @@ use lightbox_core::runs::RunDir;
 use lightbox_core::runs::info::Parent;
 use lightbox_core::runs::lock::WorkerInfo;
 use lightbox_core::runs::progress::short_time;
-use lightbox_core::runs::record::{Event, Phase, SystemRecord};
+use lightbox_core::runs::record::{Answers, Event, Phase, SystemRecord};
 use lightbox_core::runs::state::Status;
 use lightbox_core::runs::view::{RunView, Summary};
 use lightbox_core::safe_text::clean_line;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// Events at the end of the report.
 const EVENTS: usize = 8;
@@ -37,6 +38,9 @@ struct Report {
     #[serde(flatten)]
     summary: Summary,
     best: Option<Best>,
+    /// The newest one, as in `eval_results.json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evaluation: Option<Map<String, Value>>,
     phase: Option<Phase>,
     checkpoints: Vec<CheckpointFacts>,
     notes: String,
@@ -65,6 +69,7 @@ impl Report {
         let alive = view.is_alive();
         Self {
             best: facts::best(dir),
+            evaluation: facts::evaluation(dir),
             phase: view.beat.filter(|_| alive && view.state == Status::Running).map(|beat| beat.phase),
             checkpoints: facts::checkpoints(dir, verify),
             notes: view.info.notes.clone(),
@@ -99,6 +104,7 @@ impl Report {
             format!("step {}, epoch {:.2}{loss}{left}", words::steps(run.step, run.total_steps), run.epoch),
         ));
         lines.extend(self.best.map(|b| ("best", format!("evaluation loss {:.4} at step {}", b.loss, b.step))));
+        lines.extend(self.evaluation.as_ref().and_then(answers).map(|answers| ("answers", answers)));
         lines.extend(self.worker.as_ref().map(|w| {
             let device = w.device.as_ref().map(|d| format!(" on {d}")).unwrap_or_default();
             ("worker", format!("pid {} at {}{device}, attempt {}, started by {}", w.pid, w.host, w.attempt, w.launcher))
@@ -127,6 +133,15 @@ impl Report {
         }
         text + &format!("\nNext: {}\n", self.next)
     }
+}
+
+/// What the newest evaluation's answers are worth.
+fn answers(evaluation: &Map<String, Value>) -> Option<String> {
+    let value = |key: &str| evaluation.get(key)?.as_f64();
+    let (bleu_4, rouge_l) = (value("eval_bleu-4")?, value("eval_rouge-l")?);
+    let exact_match = value("eval_exact_match")?;
+    let epoch = value("epoch").map(|epoch| format!(" at epoch {epoch:.2}")).unwrap_or_default();
+    Some(words::answers(&Answers { bleu_4, rouge_l, exact_match, ..Answers::default() }) + &epoch)
 }
 
 fn checkpoint_row(checkpoint: &CheckpointFacts) -> Vec<String> {
@@ -208,6 +223,10 @@ mod tests {
                 error: None,
             },
             best: Some(Best { step: 1000, loss: 1.5 }),
+            evaluation: serde_json::from_str(
+                r#"{"epoch": 0.9, "eval_loss": 1.6, "eval_bleu-4": 31.25, "eval_rouge-l": 40.5, "eval_exact_match": 12.5}"#,
+            )
+            .ok(),
             phase: None,
             checkpoints: vec![checkpoint(1000, None), checkpoint(1250, Some(damage))],
             notes: "a \u{1b}[31mnote".into(),

@@ -1,7 +1,7 @@
 //! How runs are put into words: states, sizes, ages, events.
 
 use lightbox_core::runs::progress::short_time;
-use lightbox_core::runs::record::{Ack, Event, Metric, SystemRecord};
+use lightbox_core::runs::record::{Ack, Answers, Event, Metric, SystemRecord};
 use lightbox_core::runs::state::Status;
 use lightbox_core::runs::view::Summary;
 
@@ -46,6 +46,11 @@ pub fn loss(loss: Option<f64>) -> String {
     loss.map(|loss| format!("{loss:.4}")).unwrap_or_default()
 }
 
+/// What answers are worth, the three numbers that are wanted most.
+pub fn answers(a: &Answers) -> String {
+    format!("BLEU-4 {:.2}, ROUGE-L {:.2}, exact match {:.1} %", a.bleu_4, a.rouge_l, a.exact_match)
+}
+
 /// `42/1250`
 pub fn steps(step: u64, total: u64) -> String {
     if total == 0 { step.to_string() } else { format!("{step}/{total}") }
@@ -86,6 +91,9 @@ pub fn event(event: &Event) -> Option<String> {
             format!("changed since the checkpoint: {what} {key}: {before} → {after}")
         }
         Event::Setting { key, value, step, by } => format!("{key} set to {value} from step {step} on, by {by}"),
+        Event::Answered { step, path, answers: a, dt_ms } => {
+            format!("{} evaluation samples answered at step {step} in {}: {}; {path}", a.n, time(*dt_ms), answers(a))
+        }
         Event::Sample { step, prompt, text, .. } => format!("asked at step {step}: {prompt} → {text}"),
         Event::CommandAck { cmd, status, effective_step, error, .. } => match (status, error) {
             (Ack::Accepted, _) => return None,
@@ -115,7 +123,10 @@ pub fn metric(metric: &Metric) -> Option<String> {
             let loss = s.loss.map_or_else(|| s.nonfinite.clone().unwrap_or_default(), |loss| format!("{loss:.4}"));
             Some(format!("step {}  loss {loss}  lr {:.2e}{norm}  {:.0} ms{left_out}", s.step, s.lr, s.dt_ms.total))
         }
-        Metric::Eval(e) => Some(format!("step {}  evaluation loss {} over {} samples", e.step, loss(e.loss), e.n)),
+        Metric::Eval(e) => {
+            let worth = e.answers.map(|a| format!("; {} answers: {}", a.n, answers(&a))).unwrap_or_default();
+            Some(format!("step {}  evaluation loss {} over {} samples{worth}", e.step, loss(e.loss), e.n))
+        }
         Metric::Header(h) => Some(format!("attempt {}", h.attempt)),
         Metric::Unknown => None,
     }

@@ -2,7 +2,7 @@
 //! envelope is read together with the few values that are drawn; [`lightbox_core::runs::tail`] keeps whole records and takes
 //! several times as long.
 use crate::app::runs::series::{Column, Entry, Eval, Point};
-use lightbox_core::runs::record::VERSION;
+use lightbox_core::runs::record::{Answers, VERSION};
 use serde::Deserialize;
 use std::fs::{File, Metadata};
 use std::io;
@@ -78,6 +78,8 @@ struct EvalLine {
     rank: u32,
     step: u64,
     loss: Option<f64>,
+    #[serde(default)]
+    answers: Option<Answers>,
 }
 
 impl Metrics {
@@ -169,7 +171,8 @@ impl Metrics {
 
     fn eval(&mut self, line: &EvalLine) -> Option<Entry> {
         let secs = self.secs(line.v, line.rank, line.att, line.mono)?;
-        Some(Entry::Eval(Eval { step: line.step, secs, loss: line.loss.filter(|loss| loss.is_finite())? }))
+        let loss = line.loss.filter(|loss| loss.is_finite())?;
+        Some(Entry::Eval(Eval { step: line.step, secs, loss, answers: line.answers }))
     }
 
     /// Seconds of work up to a line. `None`: the line is not for the chart.

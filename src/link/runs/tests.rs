@@ -3,9 +3,10 @@ use super::metrics::Metrics;
 use super::*;
 use crate::app::runs::run::News;
 use crate::app::runs::series::{Entry, Series};
+use lightbox_core::evaluate::predictions::{self, Prediction};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::info::RunInfo;
-use lightbox_core::runs::record::{Eval, Event, Line, Metric, Step, StepTime, System, SystemRecord};
+use lightbox_core::runs::record::{Answers, Eval, Event, Line, Metric, Step, StepTime, System, SystemRecord};
 use lightbox_core::runs::state::{RunState, Status};
 use serde::Serialize;
 use std::io::Write;
@@ -62,7 +63,9 @@ fn metrics_come_line_by_line_with_the_time_of_all_attempts() {
     write(&dir, RunDir::METRICS, 1, 0, Metric::Header(Default::default()));
     write(&dir, RunDir::METRICS, 1, 1_000, step(1, 2.0));
     append(&dir, RunDir::METRICS, "not json\n");
-    write(&dir, RunDir::METRICS, 1, 2_000, Metric::Eval(Eval { step: 1, loss: Some(1.5), n: 9, dt_ms: 70 }));
+    let answers = Some(Answers { n: 3, bleu_4: 31.25, ..Answers::default() });
+    let eval = Metric::Eval(Eval { step: 1, loss: Some(1.5), n: 9, dt_ms: 70, answers });
+    write(&dir, RunDir::METRICS, 1, 2_000, eval);
     write(&dir, RunDir::METRICS, 2, 500, step(2, f32::NAN));
     append(&dir, RunDir::METRICS, r#"{"v":1,"seq":9,"t":1,"mo"#);
     let (entries, _) = all(&mut metrics);
@@ -72,6 +75,8 @@ fn metrics_come_line_by_line_with_the_time_of_all_attempts() {
     use crate::app::runs::series::Column;
     let got = [Column::Loss, Column::GradNorm, Column::Speed, Column::Ms].map(|c| first.get(c).unwrap());
     assert_eq!(got, [2.0, 0.5, 2_000.0, 500.0]);
+    let Entry::Eval(eval) = &entries[1] else { panic!() };
+    assert_eq!((eval.loss, eval.answers), (1.5, answers));
     let Entry::Point(last) = &entries[2] else { panic!() };
     assert_eq!(last.get(Column::Loss), None, "what is not finite is not drawn");
     append(&dir, RunDir::METRICS, "no\":1}\n");
@@ -169,6 +174,32 @@ fn pictures_of_an_answer_are_found_where_the_worker_was_started() {
     thread.join().unwrap();
     let Some((_, Event::Sample { images, .. })) = first.events.first() else { panic!("{first:?}") };
     assert_eq!(images, &[temp.path().join("scan.png").display().to_string(), "inside a.parquet row 1".into()]);
+}
+
+#[test]
+fn answers_of_an_evaluation_are_read_from_the_run_s_folder_and_from_nowhere_else() {
+    let (temp, dir) = run();
+    let row: Prediction =
+        serde_json::from_str(r#"{"prompt":"<|im_start|>user\nWhat?<|im_end|>\n","predict":"a","label":"b\n"}"#)
+            .unwrap();
+    std::fs::create_dir_all(dir.join("samples/step-00000005")).unwrap();
+    let path = format!("samples/step-00000005/{}", predictions::FILE);
+    predictions::write(&dir.join(&path), std::slice::from_ref(&row)).unwrap();
+    predictions::write(&temp.path().join("outside.jsonl"), &[row]).unwrap();
+    let whole = temp.path().join("outside.jsonl").display().to_string();
+    for (i, path) in [path, "samples/gone.jsonl".into(), "../outside.jsonl".into(), whole].into_iter().enumerate() {
+        let answers = Answers { n: 1, ..Answers::default() };
+        write(&dir, RunDir::EVENTS, 1, i as u64, Event::Answered { step: 5, path, answers, dt_ms: 1 });
+    }
+    let (watch, mut received) = watch(&dir);
+    let stop = watch.stop.clone();
+    let thread = std::thread::spawn(move || follow::run(&watch));
+    let first = until(&mut received, news);
+    stop.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
+    let [answer] = &first.answers[..] else { panic!("{:?}", first.answers) };
+    assert_eq!((answer.step, answer.prompt.as_str(), answer.text.as_str()), (5, "What?", "a"));
+    assert_eq!(answer.label.as_deref(), Some("b"));
 }
 
 #[test]

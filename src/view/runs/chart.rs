@@ -99,8 +99,9 @@ fn curves<'a>(ui: &Ui<'a>, range: (f64, f64), columns: usize) -> Vec<Curve<'a>> 
             |row| row.summary.name.clone(),
         );
         let column = chart.metric.column();
-        let loss = column == Column::Loss;
-        let evals = series.evals().iter().map(|e| (x_of_eval(e, chart.axis), e.loss));
+        let loss = column == Some(Column::Loss);
+        let evals = series.evals().iter().filter_map(|e| Some((x_of_eval(e, chart.axis), chart.metric.of_eval(e)?)));
+        let evals: Vec<(f64, f64)> = evals.collect();
         let (marker, symbol) = if colourless { MARKERS[colour % MARKERS.len()] } else { (Marker::Braille, "●") };
         curves.push(Curve {
             name: clean_line(&name, 60),
@@ -108,9 +109,12 @@ fn curves<'a>(ui: &Ui<'a>, range: (f64, f64), columns: usize) -> Vec<Curve<'a>> 
             color: ui.theme.series[colour % ui.theme.series.len()],
             marker,
             symbol,
-            raw: series.downsample(column, chart.axis, range, columns),
+            raw: match column {
+                Some(column) => series.downsample(column, chart.axis, range, columns),
+                None => between(&evals, range),
+            },
             strong: if loss { series.downsample(Column::Smooth, chart.axis, range, columns) } else { Vec::new() },
-            evals: if loss { evals.filter(|(x, _)| (range.0..=range.1).contains(x)).collect() } else { Vec::new() },
+            evals: evals.into_iter().filter(|(x, _)| (range.0..=range.1).contains(x)).collect(),
         });
     }
     if curves.len() > 1 {
@@ -118,6 +122,13 @@ fn curves<'a>(ui: &Ui<'a>, range: (f64, f64), columns: usize) -> Vec<Curve<'a>> 
         curves.iter_mut().filter(|curve| !curve.strong.is_empty()).for_each(|curve| curve.raw.clear());
     }
     curves
+}
+
+/// Points of evaluations, which are few, each for itself; one more on either side, so that a line goes on to the edge.
+fn between(evals: &[(f64, f64)], (from, to): (f64, f64)) -> Vec<Bucket> {
+    let start = evals.partition_point(|(x, _)| *x < from).saturating_sub(1);
+    let end = (evals.partition_point(|(x, _)| *x <= to) + 1).min(evals.len());
+    evals[start.min(end)..end].iter().map(|&(x, y)| Bucket { x, min: y, max: y, mean: y }).collect()
 }
 
 /// The lowest and the highest value, with a little air; on the logarithm where that is wanted.
@@ -219,9 +230,16 @@ fn legend(ui: &mut Ui, area: Rect, curves: &[Curve]) {
         }
         spans.push(Span::styled(format!(" {} ", curve.symbol), style));
         spans.push(Span::raw(words::cut(&curve.name, room)));
-        let column = if curve.strong.is_empty() { chart.metric.column() } else { Column::Smooth };
+        let column = if curve.strong.is_empty() { chart.metric.column() } else { Some(Column::Smooth) };
         let point = chart.cursor.and_then(|x| curve.series.nearest(chart.axis, x)).or_else(|| curve.series.last());
-        if let Some(y) = point.filter(|_| valued).and_then(|point| point.get(column)) {
+        let y = match column {
+            Some(column) => point.and_then(|point| point.get(column)),
+            None => curve
+                .series
+                .eval_before(chart.axis, chart.cursor.unwrap_or(f64::INFINITY))
+                .and_then(|e| chart.metric.of_eval(e)),
+        };
+        if let Some(y) = y.filter(|_| valued) {
             spans.push(Span::styled(format!(" {}", value(chart.metric, y)), ui.theme.strong));
         }
     }
@@ -306,18 +324,25 @@ fn readout(ui: &mut Ui, area: Rect) {
 fn values(ui: &Ui, series: &Series, point: &Point) -> Vec<String> {
     let get = |name, column, metric| point.get(column).map(|y| format!("{} {}", ui.t(name), value(metric, y)));
     let mut parts = vec![format!("{} {}", ui.t(text::BY_STEP), words::count(point.step))];
+    let (axis, metric) = (ui.app.runs.chart.axis, ui.app.runs.chart.metric);
+    let eval = series.eval_before(axis, x_of(point, axis));
+    let at = |step: u64| text::AT_STEP.fill(ui.app.lang(), &[&words::count(step)]);
+    if metric.column().is_none()
+        && let Some((eval, y)) = eval.and_then(|eval| Some((eval, metric.of_eval(eval)?)))
+    {
+        parts.push(format!("{} {} {}", ui.t(text::metric(metric)), value(metric, y), at(eval.step)));
+    }
     parts.extend(get(text::LOSS, Column::Loss, Metric::Loss));
     parts.extend(get(text::SMOOTHED, Column::Smooth, Metric::Loss));
-    let axis = ui.app.runs.chart.axis;
-    if let Some(eval) = series.eval_before(axis, x_of(point, axis)) {
-        let at = text::AT_STEP.fill(ui.app.lang(), &[&words::count(eval.step)]);
-        parts.push(format!("{} {} {at}", ui.t(text::EVALUATION), value(Metric::Loss, eval.loss)));
+    if let Some(eval) = eval {
+        parts.push(format!("{} {} {}", ui.t(text::EVALUATION), value(Metric::Loss, eval.loss), at(eval.step)));
     }
     parts.extend(get(text::LR, Column::Lr, Metric::Lr));
     parts.extend(get(text::GRAD_NORM, Column::GradNorm, Metric::GradNorm));
     parts.push(short_time(point.secs));
     parts.extend(point.get(Column::Speed).map(|y| text::TOKENS.fill(ui.app.lang(), &[&value(Metric::Speed, y)])));
     parts.extend(get(text::MEMORY, Column::MemBytes, Metric::Memory));
+    parts.extend(eval.and_then(|eval| eval.answers).map(|answers| text::answers(&answers, ui.app.lang())));
     parts
 }
 
@@ -329,6 +354,8 @@ fn value(metric: Metric, y: f64) -> String {
         Metric::Lr => format!("{y:.2e}"),
         Metric::Speed => words::count(y.max(0.0).round() as u64),
         Metric::Memory => words::size(y.max(0.0) as u64),
+        Metric::ExactMatch => format!("{y:.1} %"),
+        Metric::Bleu4 | Metric::Rouge1 | Metric::Rouge2 | Metric::RougeL => format!("{y:.2}"),
     }
 }
 

@@ -82,7 +82,9 @@ fn state(ui: &Ui, row: &Row) -> Vec<Span<'static>> {
     let style = state_style(ui, row);
     let mut spans = vec![Span::styled(format!("{} {}", sign(row), text::state_of(&row.summary, lang)), style)];
     if row.is_live() && ui.app.runs.run.phase != Phase::Training && ui.app.runs.run.loaded {
-        spans.push(Span::styled(format!(" · {}", ui.t(text::phase(ui.app.runs.run.phase))), ui.theme.dim));
+        let run = &ui.app.runs.run;
+        let done = run.phase_done.map(|(done, total)| format!(" {done}/{total}")).unwrap_or_default();
+        spans.push(Span::styled(format!(" · {}{done}", ui.t(text::phase(run.phase))), ui.theme.dim));
     }
     if row.archived {
         spans.push(Span::styled(format!(" · {}", ui.t(text::ARCHIVED)), ui.theme.dim));
@@ -147,6 +149,8 @@ fn lines(ui: &Ui, row: &Row, width: usize) -> Vec<Line<'static>> {
             format!("{:.4} {}", e.loss, text::AT_STEP.fill(lang, &[&words::count(e.step)]))
         };
         add(text::EVALUATION, series.evals().last().map(at).unwrap_or_default());
+        let answers = |e: &crate::app::runs::series::Eval| Some(text::answers(&e.answers?, lang));
+        add(text::ANSWERS, series.evals().last().and_then(answers).unwrap_or_default());
         add(text::BEST, series.best().map(at).unwrap_or_default());
         let per_step = series.recent(Column::Ms, RECENT).map(|ms| text::PER_STEP.fill(lang, &[&pace(ms)]));
         add(text::THROUGHPUT, speed(ui).into_iter().chain(per_step).collect::<Vec<_>>().join(", "));

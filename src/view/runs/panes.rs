@@ -167,6 +167,7 @@ fn sample(ui: &mut Ui, area: Rect, at: usize) {
         }
     }
     let mut texts = vec![(clean(&sample.prompt), ui.theme.dim), (clean(&sample.text), ui.theme.base)];
+    texts.extend(sample.label.iter().map(|label| (format!("{}: {}", ui.t(text::LABEL), clean(label)), ui.theme.good)));
     texts.extend(others.into_iter().map(|image| (clean_line(image, 300), ui.theme.picture)));
     for (text, style) in texts {
         let rows = ui.text(right, &text, style);

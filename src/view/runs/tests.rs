@@ -1,11 +1,12 @@
 use crate::app::App;
+use crate::app::runs::chart::Metric;
 use crate::app::runs::fixture::{NOW, app, checkpoint, curve, entries, gpu, news, reason, row, usual, usual_news};
-use crate::app::runs::run::News;
+use crate::app::runs::run::{News, Sample};
 use crate::app::runs::series::Entry;
 use crate::app::runs::{Msg, Part, update};
 use crate::term::caps::{Caps, Colours};
 use crate::view::testing::{screen, snapshots};
-use lightbox_core::runs::record::Event;
+use lightbox_core::runs::record::{Answers, Event, Phase};
 use lightbox_core::runs::state::Status;
 
 #[test]
@@ -128,6 +129,50 @@ fn samples_with_their_pictures() {
     snapshots("runs-samples", &mut app);
     screen(&mut app, 120, 40);
     assert_eq!(app.hits.pictures.len(), 1, "the picture is asked for");
+}
+
+/// A run that answers at its evaluations; the newest answers are under Samples.
+fn answering() -> App {
+    let mut app = usual();
+    let mut with_answers = entries(420, 1.0);
+    for entry in &mut with_answers {
+        if let Entry::Eval(eval) = entry {
+            let grown = eval.step as f64 / 10.0;
+            let (bleu_4, rouge_l, exact_match) = (grown, grown + 8.5, grown / 2.0);
+            let answers = Answers { n: 32, bleu_4, rouge_l, exact_match, ..Answers::default() };
+            eval.answers = Some(answers);
+        }
+    }
+    curve(&mut app, "receipts", with_answers);
+    let answer = |text: &str| Sample {
+        t: NOW,
+        step: 400,
+        prompt: "What does this picture show?".into(),
+        images: vec!["/data/scans/0042.png".into()],
+        text: text.into(),
+        label: Some("An axial CT of the chest.".into()),
+    };
+    let answers = vec![answer("A CT of the chest."), answer("An axial CT \u{1b}[31mof the head.")];
+    let path = "samples/step-00000400/generated_predictions.jsonl".into();
+    let worth = Answers { n: 2, bleu_4: 40.0, rouge_l: 48.5, exact_match: 20.0, ..Answers::default() };
+    let answered = Event::Answered { step: 400, path, answers: worth, dt_ms: 2_500 };
+    let phase = Event::Phase { phase: Phase::Evaluating, done: Some(8), total: Some(32) };
+    news(&mut app, News { events: vec![(NOW, answered), (NOW, phase)], answers, ..News::default() });
+    app
+}
+
+#[test]
+fn answers_at_evaluations_are_a_curve_and_can_be_read() {
+    let mut app = answering();
+    app.runs.chart.metric = Metric::Bleu4;
+    app.runs.focus = Part::Samples;
+    app.runs.lower = Part::Samples;
+    snapshots("runs-answers", &mut app);
+    app.runs.chart.metric = Metric::ExactMatch;
+    app.runs.focus = Part::Chart;
+    app.runs.chart.cursor = Some(250.0);
+    let text = screen(&mut app, 120, 40);
+    assert!(text.contains("10.0 %") && text.contains("8/32") && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

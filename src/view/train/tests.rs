@@ -49,6 +49,8 @@ fn estimate() -> Estimate {
             per_epoch: 6_244,
             total: 18_732,
             warmup: 0,
+            evaluations: 0,
+            answers: 0,
             epochs: 3.0,
         }),
         tokens: Some(Tokens {

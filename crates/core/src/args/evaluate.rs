@@ -1,6 +1,7 @@
 //! Options of `predict`, `evaluate` and `report`: answers for a whole data set, and what they are worth.
 
 use super::{DataArgs, GenerateArgs, ModelArgs};
+use crate::evaluate::predictions;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +53,7 @@ impl PredictArgs {
     /// The file of answers.
     pub fn answers_file(&self) -> PathBuf {
         let dir = self.output_dir.as_deref().unwrap_or(Path::new(""));
-        self.output.clone().unwrap_or_else(|| dir.join("generated_predictions.jsonl"))
+        self.output.clone().unwrap_or_else(|| dir.join(predictions::FILE))
     }
 
     /// The file of results.

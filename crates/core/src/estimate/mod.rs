@@ -103,6 +103,9 @@ pub struct Steps {
     pub total: u64,
     pub warmup: u64,
     pub epochs: f64,
+    /// Evaluations in the whole run, and samples that the model answers at each (`predict_with_generate`).
+    pub evaluations: u64,
+    pub answers: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -329,16 +332,29 @@ fn steps(p: &Profile, facts: &Facts, lengths: Option<&Lengths>) -> Option<Steps>
         samples -= eval_samples;
     }
     let plan = StepPlan::new(p, samples).ok()?;
+    let (total, per_epoch) = (plan.total_steps, plan.updates_per_epoch());
+    let on_the_way = times(p.eval_strategy, p.eval_steps.unwrap_or(p.logging_steps), total, per_epoch);
     Some(Steps {
         basis: if usable < 1.0 { Basis::Sampled } else { Basis::Counted },
         samples,
         eval_samples,
         samples_per_update: p.samples_per_update(),
-        per_epoch: plan.updates_per_epoch(),
-        total: plan.total_steps,
+        per_epoch,
+        total,
         warmup: plan.warmup_steps,
-        epochs: p.max_steps_set().map_or(p.num_train_epochs, |steps| steps as f64 / plan.updates_per_epoch() as f64),
+        epochs: p.max_steps_set().map_or(p.num_train_epochs, |steps| steps as f64 / per_epoch as f64),
+        evaluations: on_the_way + u64::from(p.eval_on_start) + u64::from(p.do_eval),
+        answers: p.rows_to_answer(eval_samples).len(),
     })
+}
+
+/// How often something happens in `total` updates: every so many, and at the end.
+fn times(strategy: IntervalStrategy, every: f64, total: u64, per_epoch: u64) -> u64 {
+    match strategy {
+        IntervalStrategy::No => 0,
+        IntervalStrategy::Steps => total.div_ceil(interval(every, total).max(1)),
+        IntervalStrategy::Epoch => total.div_ceil(per_epoch.max(1)),
+    }
 }
 
 fn memory_need(
@@ -396,11 +412,7 @@ fn disk(p: &Profile, facts: &Facts, trained: u64, steps: &Steps) -> Disk {
     } else {
         weights + SMALL
     };
-    let written = match p.save_strategy {
-        IntervalStrategy::No => 0,
-        IntervalStrategy::Steps => steps.total.div_ceil(interval(p.save_steps, steps.total)),
-        IntervalStrategy::Epoch => steps.total.div_ceil(steps.per_epoch.max(1)),
-    };
+    let written = times(p.save_strategy, p.save_steps, steps.total, steps.per_epoch);
     // At least two are kept, the best one stays as well, and the new one is there before the oldest goes.
     let limit = p.save_total_limit.map(|limit| limit.max(2) as u64 + 1 + u64::from(p.load_best_model_at_end));
     let held = written.min(limit.unwrap_or(written));

@@ -132,6 +132,17 @@ fn steps_count_what_is_held_out_and_what_cannot_be_used() {
     assert_eq!((all.samples, all.per_epoch, all.total, all.basis), (1000, 63, 189, Basis::Counted));
     let held = steps(&Profile { val_size: 0.1, ..profile() }, &facts);
     assert_eq!((held.samples, held.eval_samples), (900, 100));
+    assert_eq!((held.evaluations, held.answers), (0, 0));
+    let answering = Profile {
+        val_size: 0.1,
+        eval_strategy: IntervalStrategy::Steps,
+        eval_steps: Some(50.0),
+        do_eval: true,
+        predict_with_generate: true,
+        ..profile()
+    };
+    let answered = steps(&answering, &facts);
+    assert_eq!((answered.total, answered.evaluations, answered.answers), (171, 4 + 1, 32));
     facts.data.as_mut().unwrap().bad = 50; // of 250
     let fewer = steps(&profile(), &facts);
     assert_eq!((fewer.samples, fewer.basis), (800, Basis::Sampled));

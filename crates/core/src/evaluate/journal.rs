@@ -2,7 +2,7 @@
 //! process that is killed at any instant loses at most the line it was writing; started again with the same settings it
 //! goes on behind the last whole one. [`Journal::finish`] makes the file of it, in the order of the data.
 
-use super::predictions::Prediction;
+use super::predictions::{self, Prediction};
 use crate::fs::{self, Appender};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
@@ -79,11 +79,8 @@ impl Journal {
     /// # Errors
     /// Writing failed; the journal is still there then.
     pub fn finish(self, output: &Path, settings: &Map<String, Value>) -> Result<Vec<Prediction>> {
-        use std::io::Write;
         let rows: Vec<Prediction> = self.rows.into_values().collect();
-        fs::write_atomic_by(output, |file| {
-            rows.iter().try_for_each(|row| writeln!(file, "{}", serde_json::to_string(row)?))
-        })?;
+        predictions::write(output, &rows)?;
         fs::write_atomic(&beside(output, ".settings.json"), serde_json::to_string_pretty(settings)?.as_bytes())?;
         fs::remove_file(&self.path)?;
         Ok(rows)

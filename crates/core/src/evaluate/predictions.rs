@@ -3,7 +3,11 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
+
+/// LLaMA-Factory's name for the file.
+pub const FILE: &str = "generated_predictions.jsonl";
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +37,59 @@ impl Prediction {
     pub fn clean_label(&self) -> &str {
         self.label.trim_end()
     }
+}
+
+/// A prompt as people read it: without the system text, special tokens and the row of picture tokens.
+pub fn question(prompt: &str) -> String {
+    let mut out = String::new();
+    for turn in prompt.split("<|im_start|>").filter(|turn| !turn.starts_with("system\n")) {
+        let turn = turn.split("<|im_end|>").next().unwrap_or_default();
+        let (role, text) = turn.split_once('\n').unwrap_or(("", turn));
+        let text = text.trim();
+        if text.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        // Of several turns the answers before the last question are the model's own.
+        if role == "assistant" {
+            out += "— ";
+        }
+        out += text;
+    }
+    let mut rest = out.as_str();
+    let mut shown = String::new();
+    while let Some((before, after)) = rest.split_once("<|vision_start|>") {
+        shown += before;
+        let pads = after.trim_start_matches("<|image_pad|>");
+        rest = pads.strip_prefix("<|vision_end|>").unwrap_or(pads);
+    }
+    shown + rest
+}
+
+/// Writes a file of answers, whole or not at all.
+///
+/// # Errors
+/// Writing failed.
+pub fn write(path: &Path, rows: &[Prediction]) -> std::io::Result<()> {
+    crate::fs::write_atomic_by(path, |file| {
+        rows.iter().try_for_each(|row| writeln!(file, "{}", serde_json::to_string(row)?))
+    })
+}
+
+/// The first `n` rows of a file of answers, for a screen: what comes behind them is not read.
+///
+/// # Errors
+/// What is no file or cannot be read; a line that is no answer, or that is longer than all answers a screen could show.
+pub fn first(path: &Path, n: usize) -> Result<Vec<Prediction>> {
+    const MOST: u64 = 64 << 20;
+    if !path.is_file() {
+        bail!("{} is no file", path.display()); // opening a pipe would wait
+    }
+    let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let lines = std::io::BufReader::new(file.take(MOST)).lines().take(n);
+    lines.map(|line| serde_json::from_str(&line?).with_context(|| path.display().to_string())).collect()
 }
 
 /// Reads a file of answers; each gets its index.
@@ -83,6 +140,26 @@ mod tests {
         let row = read(&path).unwrap().remove(0);
         assert_eq!((row.index, row.n_target_tokens), (Some(7), Some(3)));
         assert_eq!(serde_json::to_string(&row).unwrap(), ours);
+    }
+
+    #[test]
+    fn a_screen_reads_the_first_answers_and_a_question_without_its_tokens() {
+        let pads = "<|image_pad|>".repeat(9);
+        let prompt = format!(
+            "<|im_start|>system\nYou are it.<|im_end|>\n<|im_start|>user\n<|vision_start|>{pads}<|vision_end|>What?<|im_end|>\n<|im_start|>assistant\n"
+        );
+        assert_eq!(question(&prompt), "What?");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let row = |i| Prediction {
+            prompt: prompt.clone(),
+            index: Some(i),
+            ..serde_json::from_str(r#"{"predict":"a","label":"b"}"#).unwrap()
+        };
+        write(&path, &[row(3), row(5), row(8)]).unwrap();
+        assert_eq!(read(&path).unwrap(), [row(3), row(5), row(8)]);
+        assert_eq!(first(&path, 2).unwrap(), [row(3), row(5)]);
+        assert!(first(dir.path(), 2).is_err() && first(&dir.path().join("none"), 2).is_err());
     }
 
     #[test]

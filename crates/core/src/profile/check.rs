@@ -58,6 +58,11 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
         "`eval_on_start` needs `eval_dataset` or `val_size`",
     );
     refuse(
+        p.predict_with_generate && !has_eval_data,
+        &["predict_with_generate", "eval_dataset", "val_size"],
+        "`predict_with_generate` needs samples to answer: set `eval_dataset` or `val_size`",
+    );
+    refuse(
         !p.eval_dataset.is_empty() && p.val_size > 0.0,
         &["val_size", "eval_dataset"],
         "`val_size` and `eval_dataset` exclude each other: data to evaluate on is either split off or named",

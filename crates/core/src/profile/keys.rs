@@ -310,6 +310,12 @@ keys! {
         eval_on_start: bool = false;
         /// Samples in one forward pass of an evaluation.
         per_device_eval_batch_size: usize = 8, in Range::from(1.0);
+        /// At each evaluation let the model answer, too, and compare its answers with the data's: BLEU-4, ROUGE, exact match.
+        /// Needs `eval_dataset` or `val_size`. The most likely token is taken, unless the profile sets keys of drawing.
+        predict_with_generate: bool = false;
+        /// Lightbox's own. Evaluation samples that `predict_with_generate` has answered, spread evenly over all of them and
+        /// the same ones each time; 0: all.
+        eval_generate_samples: usize = 32;
     }
     Output {
         /// The run's folder: adapter, checkpoints, logs.
@@ -385,6 +391,17 @@ impl Profile {
     /// Samples in one full update.
     pub fn samples_per_update(&self) -> usize {
         self.per_device_train_batch_size.saturating_mul(self.gradient_accumulation_steps)
+    }
+
+    /// Which of `n` evaluation samples the model answers at each evaluation: spread evenly, in their order, and the same
+    /// ones each time, so that points of a curve compare.
+    pub fn rows_to_answer(&self, n: usize) -> Vec<usize> {
+        let answered = match (self.predict_with_generate, self.eval_generate_samples) {
+            (false, _) => 0,
+            (true, 0) => n,
+            (true, most) => n.min(most),
+        };
+        (0..answered).map(|i| i * n / answered).collect()
     }
 
     /// Where the model shall run, `use_cpu` counted in.

@@ -89,7 +89,7 @@ fn defaults_are_those_of_llamafactory() {
         assert_eq!((key.write)(&read), key.default(), "{name}");
         checked += 1;
     }
-    assert_eq!(checked, KEYS.len() - 6, "all keys but our own six are LLaMA-Factory's");
+    assert_eq!(checked, KEYS.len() - 7, "all keys but our own seven are LLaMA-Factory's");
 }
 
 #[test]
@@ -359,6 +359,28 @@ fn llamafactorys_other_keys_are_accepted_at_their_defaults_and_noted_where_harml
         ["quantization_bit: 4", "neat_packing: true", "deepspeed: ds.json", "fp16: true", "additional_target: merger"]
     {
         assert!(errors(text)[0].contains("is not supported by Lightbox yet; remove it or set it to its default"));
+    }
+}
+
+#[test]
+fn samples_to_answer_are_spread_evenly_and_bounded_unless_all_are_wanted() {
+    let rows = |text: &str, n| parse(&format!("val_size: 0.1\n{text}")).unwrap().rows_to_answer(n);
+    assert_eq!(rows("", 100), [0usize; 0], "nothing is answered unless it is asked for");
+    let on = "predict_with_generate: true\n";
+    assert_eq!(rows(&format!("{on}eval_generate_samples: 4\n"), 10), [0, 2, 5, 7]);
+    assert_eq!(rows(on, 1000).len(), 32);
+    assert_eq!(rows(on, 5), [0, 1, 2, 3, 4]);
+    assert_eq!(rows(&format!("{on}eval_generate_samples: 0\n"), 1000), (0..1000).collect::<Vec<_>>());
+    assert!(rows(on, 0).is_empty());
+    for n in [33, 64, 100, 12_345] {
+        let rows = rows(on, n);
+        assert!(rows.windows(2).all(|pair| pair[0] < pair[1]) && rows[31] < n, "{n}: {rows:?}");
+    }
+    assert!(errors("predict_with_generate: true\n")[0].contains("needs samples to answer"));
+    assert!(errors("val_size: 0.1\npredict_with_generate: perhaps\n")[0].contains("predict_with_generate"));
+    for wrong in ["-1", "0.5", "null", "many"] {
+        let told = errors(&format!("eval_generate_samples: {wrong}\n"));
+        assert!(told[0].contains("eval_generate_samples"), "{wrong}: {told:?}");
     }
 }
 

@@ -171,6 +171,14 @@ pub enum Event {
         #[serde(default)]
         by: String,
     },
+    /// `predict_with_generate`: evaluation samples were answered.
+    Answered {
+        step: u64,
+        /// The answers ([`crate::evaluate::predictions`]), relative to the run's folder.
+        path: String,
+        answers: Answers,
+        dt_ms: u64,
+    },
     /// What the model wrote when asked during training.
     Sample {
         step: u64,
@@ -339,6 +347,26 @@ pub struct Eval {
     /// Samples.
     pub n: u64,
     pub dt_ms: u64,
+    /// `predict_with_generate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
+}
+
+/// What the answers of an evaluation are worth: means over the samples that were answered, from 0 to 100. Keys as in
+/// `eval_results.json`, there with `eval_` before them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Answers {
+    /// Samples that were answered.
+    pub n: u64,
+    /// LLaMA-Factory's numbers; see [`crate::evaluate::similarity`].
+    pub bleu_4: f64,
+    pub rouge_1: f64,
+    pub rouge_2: f64,
+    pub rouge_l: f64,
+    /// Percent.
+    #[serde(rename = "exact_match")]
+    pub exact_match: f64,
 }
 
 /// A line of `system.jsonl`. That file has a `seq` of its own.

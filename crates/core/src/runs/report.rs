@@ -2,6 +2,8 @@
 //!
 //! A log that cannot be written (full disk) never stops a run: it is said once, and the run goes on.
 
+mod answered;
+
 use super::checkpoints::{self, Checkpoint};
 use super::drive::{Computed, Sampled, Trouble};
 use super::log::RunLog;
@@ -312,11 +314,14 @@ impl<'a> Report<'a> {
 
     /// `partial`: on some of the samples only, so no point of the curve.
     pub fn evaluated(&mut self, step: u64, r: &EvalResults, partial: bool) {
+        let metrics = r.metrics();
+        let answers = r.generated.as_ref().and_then(|generated| generated.answers(&metrics));
         let outcome = locked(&self.records).log.metric(&Metric::Eval(Eval {
             step,
             loss: r.eval_loss.is_finite().then_some(r.eval_loss),
             n: r.samples as u64,
             dt_ms: r.runtime.as_millis() as u64,
+            answers,
         }));
         self.quietly(outcome);
         say(&format!(
@@ -325,11 +330,14 @@ impl<'a> Report<'a> {
             r.samples,
             r.runtime.as_secs_f64()
         ));
+        if let Some(generated) = &r.generated {
+            self.answered(step, generated, answers, partial);
+        }
         if partial {
             return;
         }
         let counted = self.counted_tokens();
-        let mut other = r.metrics();
+        let mut other = metrics.clone();
         other.remove("eval_loss");
         other.remove("epoch");
         self.trainer_state.log_history.push(LogEntry {
@@ -347,7 +355,7 @@ impl<'a> Report<'a> {
             total_tokens: counted,
             ..Default::default()
         });
-        let outcome = save_metrics(self.dir, "eval", &r.metrics());
+        let outcome = save_metrics(self.dir, "eval", &metrics);
         self.quietly(outcome);
     }
 

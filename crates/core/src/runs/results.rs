@@ -1,6 +1,10 @@
 //! `train_results.json`, `eval_results.json` and their union `all_results.json`, as transformers'
 //! `Trainer.save_metrics` writes them: sorted keys, indented by 4, no newline at the end.
+use super::record::Answers;
 use super::{RunDir, round};
+use crate::data::Problem;
+use crate::evaluate::measures::{Scores, measures, named};
+use crate::evaluate::predictions::Prediction;
 use crate::python_json;
 use serde_json::{Map, Value};
 use std::io;
@@ -23,14 +27,50 @@ pub struct TrainResults {
 }
 
 /// Totals of an evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EvalResults {
     pub epoch: Option<f64>,
     pub eval_loss: f64,
+    /// Answers included.
     pub runtime: Duration,
+    /// Of the loss.
     pub samples: usize,
     /// Forward passes.
     pub steps: usize,
+    /// `predict_with_generate`.
+    pub generated: Option<Generated>,
+}
+
+/// What the model answered at an evaluation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Generated {
+    /// In the order of the data.
+    pub rows: Vec<Prediction>,
+    /// Samples without an answer, and why. They are in no mean.
+    pub unanswered: Vec<Problem>,
+    pub runtime: Duration,
+}
+
+impl Generated {
+    /// All measures of the answers, under the names that `predict` gives them with `eval_` in place of `predict_`; empty
+    /// without answers.
+    pub fn metrics(&self) -> Map<String, Value> {
+        let scores: Vec<Scores> = self.rows.iter().map(|row| Scores::of(row, None)).collect();
+        named("eval", &measures(&scores, None))
+    }
+
+    /// Those that are drawn as curves; `metrics`: as [`Self::metrics`] gives them. `None`: nothing was answered.
+    pub fn answers(&self, metrics: &Map<String, Value>) -> Option<Answers> {
+        let value = |key: &str| metrics.get(&format!("eval_{key}"))?.as_f64();
+        Some(Answers {
+            n: self.rows.len() as u64,
+            bleu_4: value("bleu-4")?,
+            rouge_1: value("rouge-1")?,
+            rouge_2: value("rouge-2")?,
+            rouge_l: value("rouge-l")?,
+            exact_match: value("exact_match")?,
+        })
+    }
 }
 
 impl TrainResults {
@@ -57,6 +97,7 @@ impl EvalResults {
         }
         metrics.insert("eval_loss".into(), self.eval_loss.into());
         speed(&mut metrics, "eval", self.runtime, self.samples as f64, self.steps as f64);
+        metrics.extend(self.generated.iter().flat_map(Generated::metrics));
         metrics
     }
 }
@@ -116,8 +157,14 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = RunDir::create(temp.path()).unwrap();
         save_metrics(&dir, "train", &results().metrics()).unwrap();
-        let eval =
-            EvalResults { epoch: Some(3.0), eval_loss: 1.5, runtime: Duration::from_secs(2), samples: 8, steps: 4 };
+        let eval = EvalResults {
+            epoch: Some(3.0),
+            eval_loss: 1.5,
+            runtime: Duration::from_secs(2),
+            samples: 8,
+            steps: 4,
+            generated: None,
+        };
         save_metrics(&dir, "eval", &eval.metrics()).unwrap();
         let read = |name: &str| {
             serde_json::from_str::<Map<String, Value>>(&std::fs::read_to_string(dir.join(name)).unwrap()).unwrap()
@@ -129,5 +176,32 @@ mod tests {
         );
         assert_eq!(all.len(), 7 + 4);
         assert_eq!(read("train_results.json").len(), 7);
+    }
+
+    #[test]
+    fn answers_have_the_measures_of_predict_and_what_was_not_answered_is_in_no_mean() {
+        let row = |predict: &str, label: &str| Prediction {
+            prompt: String::new(),
+            predict: predict.into(),
+            label: label.into(),
+            index: None,
+            images: vec![],
+            loss_sum: None,
+            n_target_tokens: None,
+        };
+        let lost = Problem { index: 2, origin: "a.json:3".into(), kind: "unreadable", reason: "gone".into() };
+        let rows = vec![row("a nodule", "a nodule\n"), row("nothing", "a nodule\n")];
+        let generated = Generated { rows, unanswered: vec![lost.clone()], runtime: Duration::ZERO };
+        let metrics = generated.metrics();
+        assert_eq!((&metrics["eval_exact_match"], &metrics["eval_rouge-l"]), (&50.0.into(), &50.0.into()));
+        assert!(!metrics.contains_key("eval_loss"), "that is the evaluation's own: {metrics:?}");
+        let answers = generated.answers(&metrics).unwrap();
+        assert_eq!((answers.n, answers.exact_match, answers.rouge_1), (2, 50.0, 50.0));
+        let written = serde_json::to_value(answers).unwrap();
+        for key in ["n", "bleu-4", "rouge-1", "rouge-2", "rouge-l", "exact_match"] {
+            assert!(written[key].is_number(), "{key}: {written}");
+        }
+        let none = Generated { unanswered: vec![lost], ..Generated::default() };
+        assert_eq!((none.metrics().len(), none.answers(&none.metrics())), (0, None));
     }
 }

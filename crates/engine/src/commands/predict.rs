@@ -126,7 +126,9 @@ impl<'a> Set<'a> {
         }
         let options = super::options(self.generation.clone(), &ready.model.config, &ready.tokenizer);
         let todo = Work {
-            ready,
+            model: &ready.model,
+            tokenizer: &ready.tokenizer,
+            processor: &ready.processor,
             dataset: &self.dataset,
             samples: &self.samples,
             budget: self.resolved.budget,

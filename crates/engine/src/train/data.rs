@@ -32,6 +32,8 @@ pub fn pixel_budget(p: &Profile) -> PixelBudget {
 pub struct Samples {
     pub train: Vec<Prepared>,
     pub eval: Vec<Prepared>,
+    /// Where `eval` comes from.
+    pub eval_from: Dataset,
     pub problems: Vec<Problem>,
 }
 
@@ -45,15 +47,17 @@ pub fn load(
     processor: &ImageProcessor,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Samples> {
-    let mut read = |names: &[String]| -> Result<(Vec<Prepared>, Vec<Problem>)> {
+    let mut read = |names: &[String]| -> Result<(Dataset, Vec<Prepared>, Vec<Problem>)> {
         let dataset = Dataset::open(&dataset_options(p, names))?;
-        Ok(prepare(&dataset, tokenizer, processor, pixel_budget(p), &encode_options(p), progress))
+        let (samples, problems) =
+            prepare(&dataset, tokenizer, processor, pixel_budget(p), &encode_options(p), progress);
+        Ok((dataset, samples, problems))
     };
-    let (mut train, mut problems) = read(&p.dataset)?;
+    let (mut eval_from, mut train, mut problems) = read(&p.dataset)?;
     let mut eval = Vec::new();
     if !p.eval_dataset.is_empty() {
-        let (samples, more) = read(&p.eval_dataset)?;
-        eval = samples;
+        let (dataset, samples, more) = read(&p.eval_dataset)?;
+        (eval_from, eval) = (dataset, samples);
         problems.extend(more);
     }
     // A sample without one token to learn from would make its micro-batch's mean 0/0.
@@ -89,7 +93,7 @@ pub fn load(
             problems.len()
         );
     }
-    Ok(Samples { train, eval, problems })
+    Ok(Samples { train, eval, eval_from, problems })
 }
 
 /// Names what cannot be used, on stderr.

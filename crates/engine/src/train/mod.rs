@@ -5,6 +5,7 @@
 //! step). The loop itself is [`lightbox_core::runs::drive`]. Next: [`trainer`] (what it drives), [`step`] (one
 //! micro-batch), [`batches`] (where it comes from), [`fit`] (what if it does not fit).
 
+pub mod answer;
 pub mod ask;
 pub mod batches;
 pub mod checkpoint;
@@ -123,6 +124,10 @@ fn run(
         Stage::Vision => Some(vision_stage::Attributes::new(&samples.train, &tokenizer, device).because(Exit::Data)?),
         Stage::Sft => None,
     };
+    let answering = match profile.predict_with_generate {
+        true => Some(answer::Answering::new(profile, samples.eval_from, &model_dir, &model, &tokenizer)?),
+        false => None,
+    };
     let facts = facts(&model, optimizer.parameter_count(), device);
 
     // ---- the loop is core's; here is what it drives
@@ -139,6 +144,7 @@ fn run(
             attributes,
             feed: batches::Feed::new(scope, source(&samples.train), batches::Order::new(profile, &plan), threads),
             eval: source(&samples.eval),
+            answering,
             threads,
             fit: fit::Fit::default(),
         };

@@ -1,5 +1,6 @@
 //! The engine as a [`Trainee`]: what the loop in core asks for, in terms of the model and its optimizer.
 
+use super::answer::{self, Answering};
 use super::batches::{Feed, HostBatch, Source, prefetch};
 use super::fit::{Fit, Piece};
 use super::optim::Optimizer;
@@ -34,6 +35,8 @@ pub struct Trainer<'scope, 'env> {
     /// The training samples.
     pub feed: Feed<'scope, 'env>,
     pub eval: Source<'env>,
+    /// `predict_with_generate`.
+    pub answering: Option<Answering>,
     pub threads: usize,
     /// What was learned about the memory.
     pub fit: Fit,
@@ -207,7 +210,8 @@ impl Trainee for Trainer<'_, '_> {
         self.optimizer.forget_gradients()
     }
 
-    /// As the HF Trainer's `evaluation_loop`: in order, the plain mean over batches of each batch's token mean.
+    /// As the HF Trainer's `evaluation_loop`: in order, the plain mean over batches of each batch's token mean. Then the
+    /// answers, if they are wanted.
     fn evaluate(&mut self, epoch: f64, limit: Option<usize>, beat: &mut dyn Beat) -> Result<Option<EvalResults>> {
         let n = self.eval.samples.len().min(limit.unwrap_or(usize::MAX));
         if n == 0 {
@@ -250,9 +254,18 @@ impl Trainee for Trainer<'_, '_> {
             }
             Ok(true)
         })?;
-        let eval_loss = sum / steps.max(1) as f64;
-        let results = EvalResults { epoch: Some(epoch), eval_loss, runtime: started.elapsed(), samples, steps };
-        Ok((finished && steps > 0).then_some(results))
+        if !finished || steps == 0 {
+            return Ok(None);
+        }
+        let generated = match &self.answering {
+            None => None,
+            Some(answering) => match answer::answer(self, answering, n, steps as u64, beat)? {
+                None => return Ok(None),
+                generated => generated,
+            },
+        };
+        let (eval_loss, runtime) = (sum / steps as f64, started.elapsed());
+        Ok(Some(EvalResults { epoch: Some(epoch), eval_loss, runtime, samples, steps, generated }))
     }
 
     fn sample(&mut self, request: &SampleNow) -> Result<Vec<Sampled>> {

@@ -60,6 +60,7 @@ fn with_trainer<T>(p: &Profile, after_loading: impl FnOnce(), work: impl FnOnce(
     let source = |samples| Source { samples, tokenizer: &tokenizer, processor: &processor, budget, multiple: 8 };
     std::thread::scope(|scope| {
         let mut trainer = Trainer {
+            answering: None,
             profile: p,
             model,
             trained: Trained::Full,

@@ -1,6 +1,7 @@
 //! report.html: one file without scripts or links to anywhere, light or dark as its reader likes, and fit for paper.
 
-use super::{Contents, Shown, Verdict, difference, estimate, marks, question, verdict};
+use super::super::predictions::question;
+use super::{Contents, Shown, Verdict, difference, estimate, marks, verdict};
 use crate::evaluate::comparison::{Confusion, GroupTable};
 use crate::safe_text::clean;
 use base64::Engine;

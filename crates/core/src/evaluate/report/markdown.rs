@@ -1,6 +1,7 @@
 //! report.md: for a repository, a wiki or a terminal. Its pictures are files beside it.
 
-use super::{Contents, PICTURES, Shown, Verdict, difference, estimate, marks, picture_name, question, verdict};
+use super::super::predictions::question;
+use super::{Contents, PICTURES, Shown, Verdict, difference, estimate, marks, picture_name, verdict};
 use crate::evaluate::comparison::{Confusion, GroupTable, Scored};
 use crate::safe_text::clean;
 

@@ -147,34 +147,5 @@ fn verdict(row: &Row, e: &Estimate) -> Verdict {
     }
 }
 
-/// A prompt as people read it: without the system text, special tokens and the row of picture tokens.
-fn question(prompt: &str) -> String {
-    let mut out = String::new();
-    for turn in prompt.split("<|im_start|>").filter(|turn| !turn.starts_with("system\n")) {
-        let turn = turn.split("<|im_end|>").next().unwrap_or_default();
-        let (role, text) = turn.split_once('\n').unwrap_or(("", turn));
-        let text = text.trim();
-        if text.is_empty() {
-            continue;
-        }
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        // Of several turns the answers before the last question are the model's own.
-        if role == "assistant" {
-            out += "— ";
-        }
-        out += text;
-    }
-    let mut rest = out.as_str();
-    let mut shown = String::new();
-    while let Some((before, after)) = rest.split_once("<|vision_start|>") {
-        shown += before;
-        let pads = after.trim_start_matches("<|image_pad|>");
-        rest = pads.strip_prefix("<|vision_end|>").unwrap_or(pads);
-    }
-    shown + rest
-}
-
 #[cfg(test)]
 mod tests;

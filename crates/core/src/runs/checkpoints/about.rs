@@ -28,7 +28,7 @@ pub struct About {
 
 /// Keys that change nothing of what a training step computes: where things are written and how often, how much is told,
 /// how the finished model is asked, who waits for whom. The token is a secret besides.
-const NO_MATTER: [&str; 34] = [
+const NO_MATTER: [&str; 36] = [
     "output_dir",
     "overwrite_output_dir",
     "resume_from_checkpoint",
@@ -48,6 +48,8 @@ const NO_MATTER: [&str; 34] = [
     "eval_dataset",
     "do_eval",
     "per_device_eval_batch_size",
+    "predict_with_generate",
+    "eval_generate_samples",
     "load_best_model_at_end",
     "dataloader_num_workers",
     "preprocessing_num_workers",

@@ -5,6 +5,8 @@ use super::super::commands::{CheckpointNow, Command, EvaluateNow, Inbox, SampleN
 use super::super::edits::Edits;
 use super::super::record::{Ack, Event};
 use super::super::report::Report;
+use super::super::say::say;
+use super::super::state::{Reason, Status};
 use super::Session;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -69,6 +71,22 @@ impl<'s> Control<'s> {
         self.kill.is_some()
             || self.session.wishes.stop().is_some()
             || self.stop.as_ref().is_some_and(|s| s.what.when == StopWhen::Now)
+    }
+
+    /// A stop has been asked for that an evaluation, once paused, does not keep waiting.
+    pub fn stops_soon(&self) -> bool {
+        let soon = |when| matches!(when, StopWhen::AfterStep | StopWhen::AfterEval);
+        self.stops_now() || self.stop.as_ref().is_some_and(|s| soon(s.what.when))
+    }
+
+    /// The run waits now; `text` says where.
+    pub fn pause_begins(&self, text: String, report: &mut Report) {
+        say(&text);
+        let hint = Some(format!("`lightbox runs resume {}` goes on", self.dir.path().display()));
+        report.status(Status::Paused, Some(Reason { kind: "user".into(), text, hint }));
+        if let Some(asked) = &self.paused {
+            self.done(&asked.id, "pause", report);
+        }
     }
 
     /// Reads new commands. `next` is the first update that a changed setting can still reach.

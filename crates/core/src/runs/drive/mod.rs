@@ -6,6 +6,7 @@
 
 mod control;
 mod course;
+mod pulse;
 pub mod resume;
 mod saving;
 mod session;
@@ -60,6 +61,10 @@ pub enum Trouble {
 pub trait Beat {
     /// A safe point: micro-batch `micro` of this update (or of an evaluation) is done.
     fn micro(&mut self, micro: u64) -> Flow;
+    /// So many of the evaluation's samples are answered.
+    fn answered(&mut self, done: usize, total: usize) {
+        let _ = (done, total);
+    }
     fn trouble(&mut self, trouble: Trouble);
 }
 
@@ -90,7 +95,8 @@ pub trait Trainee {
     /// Forgets the gradients: no update is made.
     fn discard(&mut self) -> Result<()>;
 
-    /// The loss on the evaluation samples (the first `limit`); `None` if there are none, or if it was abandoned.
+    /// The loss on the evaluation samples (the first `limit`), and with `predict_with_generate` answers to some of them;
+    /// `None` if there are none, or if it was abandoned. Nothing that is trained may be another one afterwards.
     fn evaluate(&mut self, epoch: f64, limit: Option<usize>, beat: &mut dyn Beat) -> Result<Option<EvalResults>>;
 
     /// Lets the model write.

@@ -11,9 +11,10 @@ use super::super::state::{Reason, Status};
 use super::super::steps::{StepPlan, interval};
 use super::control::{Asked, Control};
 use super::course::Course;
+use super::pulse::Pulse;
 use super::resume::Resume;
 use super::verify::Verify;
-use super::{Beat, Computed, Flow, Session, Trainee, Trouble, saving};
+use super::{Computed, Session, Trainee, saving};
 use crate::exit::{Because, Exit};
 use crate::fault;
 use crate::profile::Profile;
@@ -246,13 +247,7 @@ impl Loop<'_, '_> {
             }
             if !std::mem::replace(&mut waiting, true) {
                 let text = format!("paused at step {}; the weights stay on the device", self.done);
-                say(&text);
-                let hint = Some(format!("`lightbox runs resume {}` goes on", self.dir.path().display()));
-                self.report.status(Status::Paused, Some(Reason { kind: "user".into(), text, hint }));
-                if let Some(asked) = &self.control.paused {
-                    let id = asked.id.clone();
-                    self.control.done(&id, "pause", self.report);
-                }
+                self.control.pause_begins(text, self.report);
             }
             self.session.heartbeat.progress(self.done, 0, Phase::Training);
             self.session.wishes.wait(Duration::from_millis(200));
@@ -326,8 +321,8 @@ impl Loop<'_, '_> {
         let results = self.trainee.evaluate(epoch, limit, &mut pulse)?;
         self.session.heartbeat.progress(self.done, 0, Phase::Training);
         let evaluated = results.is_some();
-        if let Some(results) = results {
-            self.report.evaluated(self.done, &results, limit.is_some());
+        if let Some(results) = &results {
+            self.report.evaluated(self.done, results, limit.is_some());
             if limit.is_none() {
                 self.evaluated = Some((self.done, results.eval_loss));
             }
@@ -473,40 +468,5 @@ impl Loop<'_, '_> {
         self.when_it_fits(|run| run.report.finished(&run.course.plan, run.done))?;
         self.report.status(Status::Finished, None);
         Ok(Exit::Finished)
-    }
-}
-
-/// What a trainee sees of the loop in the middle of an update.
-struct Pulse<'a, 's, 'r> {
-    session: &'a Session,
-    control: &'a mut Control<'s>,
-    report: &'a mut Report<'r>,
-    /// Updates done.
-    done: u64,
-    phase: Phase,
-}
-
-impl<'a, 's, 'r> Pulse<'a, 's, 'r> {
-    fn new(
-        session: &'a Session,
-        control: &'a mut Control<'s>,
-        report: &'a mut Report<'r>,
-        done: u64,
-        phase: Phase,
-    ) -> Self {
-        Self { session, control, report, done, phase }
-    }
-}
-
-impl Beat for Pulse<'_, '_, '_> {
-    fn micro(&mut self, micro: u64) -> Flow {
-        self.session.heartbeat.progress(self.done, micro, self.phase);
-        // A setting changed now cannot reach the update that is being computed.
-        self.control.look(self.done + 1, self.report);
-        if self.control.stops_now() { Flow::Abandon } else { Flow::Continue }
-    }
-
-    fn trouble(&mut self, trouble: Trouble) {
-        self.report.trouble(self.done + 1, trouble);
     }
 }

@@ -9,18 +9,25 @@ impl Series {
     /// All updates, a line each; an evaluation stands in the line of its step. What is not finite is empty.
     pub fn csv(&self) -> String {
         let mut text = String::from(
-            "step,time_ms,loss,smoothed_loss,grad_norm,learning_rate,tokens,data_ms,forward_ms,backward_ms,optimizer_ms,total_ms,memory_bytes,eval_loss\n",
+            "step,time_ms,loss,smoothed_loss,grad_norm,learning_rate,tokens,data_ms,forward_ms,backward_ms,optimizer_ms,total_ms,memory_bytes,eval_loss",
         );
+        let answered = self.evaluations.iter().any(|evaluation| evaluation.answers.is_some());
+        text += if answered { ",eval_bleu-4,eval_rouge-1,eval_rouge-2,eval_rouge-l,eval_exact_match\n" } else { "\n" };
         let finite = |x: f32| if x.is_finite() { x.to_string() } else { String::new() };
         let mut evaluations = self.evaluations.iter().peekable();
         for i in 0..self.len() {
             let step = u64::from(self.step[i]);
             while evaluations.next_if(|evaluation| evaluation.step < step).is_some() {}
-            let eval = evaluations.peek().filter(|e| e.step == step).and_then(|e| e.loss);
+            let eval = evaluations.peek().filter(|e| e.step == step);
+            let eval_loss = eval.and_then(|e| e.loss).map_or(String::new(), |loss| loss.to_string());
+            let scores = eval.and_then(|e| e.answers).map_or(",,,,".to_owned(), |a| {
+                format!("{},{},{},{},{}", a.bleu_4, a.rouge_1, a.rouge_2, a.rouge_l, a.exact_match)
+            });
+            let scores = if answered { format!(",{scores}") } else { String::new() };
             // writing into a String cannot fail
             let _ = writeln!(
                 text,
-                "{step},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+                "{step},{},{},{},{},{},{},{},{},{},{},{},{},{eval_loss}{scores}",
                 self.t[i],
                 finite(self.loss.values[i]),
                 finite(self.value(Column::SmoothLoss, i) as f32),
@@ -32,8 +39,7 @@ impl Series {
                 self.bwd[i],
                 self.opt[i],
                 self.total[i],
-                self.mem[i],
-                eval.map_or(String::new(), |loss| loss.to_string())
+                self.mem[i]
             );
         }
         text

@@ -12,7 +12,7 @@ mod tests;
 
 use super::RunDir;
 use super::plot::smoothing_weight;
-use super::record::{Metric, Step};
+use super::record::{Answers, Eval, Metric, Step};
 use super::tail::Tail;
 use crate::profile::Profile;
 use std::io;
@@ -73,6 +73,8 @@ pub struct Evaluation {
     pub loss: Option<f64>,
     pub samples: u64,
     pub dt_ms: u64,
+    /// `predict_with_generate`.
+    pub answers: Option<Answers>,
 }
 
 /// The pace of the newest updates.
@@ -155,8 +157,8 @@ impl Series {
                 Metric::Step(step) => self.push(line.t, &step),
                 Metric::Eval(eval) => {
                     self.evaluations.retain(|before| before.step != eval.step);
-                    let (loss, samples) = (eval.loss, eval.n);
-                    self.evaluations.push(Evaluation { step: eval.step, t: line.t, loss, samples, dt_ms: eval.dt_ms });
+                    let Eval { step, loss, n: samples, dt_ms, answers } = eval;
+                    self.evaluations.push(Evaluation { step, t: line.t, loss, samples, dt_ms, answers });
                 }
                 Metric::Unknown => {}
             }

@@ -1,5 +1,5 @@
 use super::super::plot::smooth;
-use super::super::record::{Eval, Header, Line, StepTime};
+use super::super::record::{Header, Line, StepTime};
 use super::*;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -43,7 +43,7 @@ fn step(step: u64, loss: f32) -> Metric {
 }
 
 fn eval(step: u64, loss: f64) -> Metric {
-    Metric::Eval(Eval { step, loss: Some(loss), n: 10, dt_ms: 3 })
+    Metric::Eval(Eval { step, loss: Some(loss), n: 10, dt_ms: 3, answers: None })
 }
 
 fn all(run: &Run) -> Series {
@@ -195,6 +195,14 @@ fn exports_hold_every_update_and_the_evaluations() {
     assert!(lines.iter().all(|line| line.split(',').count() == columns), "{text}");
     assert_eq!(lines[1], "1,1000,2,2,1,0.0001,1000,1,400,0,9,500,5368709120,");
     assert!(lines[2].starts_with("2,2000,,2,,") && lines[2].ends_with(",1.5"), "{text}");
+    let answers = Answers { n: 3, bleu_4: 30.5, exact_match: 50.0, ..Answers::default() };
+    run.write([Metric::Eval(Eval { step: 3, loss: Some(1.25), n: 10, dt_ms: 3, answers: Some(answers) })]);
+    let text = all(&run).csv();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].ends_with(",eval_loss,eval_bleu-4,eval_rouge-1,eval_rouge-2,eval_rouge-l,eval_exact_match"));
+    assert!(lines[2].ends_with(",1.5,,,,,") && lines[3].ends_with(",1.25,30.5,0,0,0,50"), "{text}");
+    let columns = lines[0].split(',').count();
+    assert!(lines.iter().all(|line| line.split(',').count() == columns), "{text}");
     let png = run.dir.join("loss.png");
     series.export_png(&png).unwrap();
     assert_eq!(image::open(png).unwrap().width(), 1280);
