@@ -144,7 +144,7 @@ pub fn read<'a>(file: &'a [u8], file_len: u64, until_pixels: bool, also: &[Tag])
     let rest = file.get(start..).unwrap_or_default();
     let (parsed_as, data) = match syntax.as_str() {
         DEFLATED if until_pixels && (file.len() as u64) < file_len => return Err(too_short()),
-        DEFLATED => (EXPLICIT, std::borrow::Cow::Owned(inflate(rest)?)),
+        DEFLATED => (EXPLICIT, std::borrow::Cow::Owned(inflate(rest, MAX_FILE)?)),
         other => (other, std::borrow::Cow::Borrowed(rest)),
     };
     let whole = if syntax == DEFLATED { data.len() as u64 } else { file_len - start as u64 };
@@ -373,11 +373,11 @@ fn head(file: &[u8]) -> Result<(String, usize), Fault> {
     Ok((syntax, at))
 }
 
-fn inflate(deflated: &[u8]) -> Result<Vec<u8>, Fault> {
+fn inflate(deflated: &[u8], most: u64) -> Result<Vec<u8>, Fault> {
     let mut data = Vec::new();
-    let read = flate2::read::DeflateDecoder::new(deflated).take(MAX_FILE + 1).read_to_end(&mut data);
-    if data.len() as u64 > MAX_FILE {
-        return Err(Fault::new(kind::TOO_LARGE, format!("it holds more than {} MiB once inflated", MAX_FILE >> 20)));
+    let read = flate2::read::DeflateDecoder::new(deflated).take(most + 1).read_to_end(&mut data);
+    if data.len() as u64 > most {
+        return Err(Fault::new(kind::TOO_LARGE, format!("it holds more than {} MiB once inflated", most >> 20)));
     }
     // Some writers pad the stream; what came out before an error is parsed, and found to be too short if it is.
     match read {
@@ -440,4 +440,34 @@ impl Dicom<'_> {
 pub fn numbers(value: &PrimitiveValue) -> Option<Vec<f64>> {
     let all = value.to_multi_float64().ok()?;
     (!all.is_empty() && all.iter().all(|v| v.is_finite())).then_some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_deflated_bomb_stops_at_the_limit() {
+        let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        deflate.write_all(&[0; 100_000]).unwrap();
+        let bomb = deflate.finish().unwrap();
+        assert_eq!(inflate(&bomb, 99_999).unwrap_err().kind, kind::TOO_LARGE);
+        assert_eq!(inflate(&bomb, 100_000).unwrap().len(), 100_000);
+    }
+
+    #[test]
+    fn files_without_a_head_are_told_by_their_first_element() {
+        // (0008,0005) CS of 10 bytes, in the three ways it can be written.
+        for (start, syntax) in [
+            (&b"\x08\0\x05\0CS\x0a\0"[..], EXPLICIT),
+            (b"\0\x08\0\x05CS\0\x0a", "1.2.840.10008.1.2.2"),
+            (b"\x08\0\x05\0\x0a\0\0\0", IMPLICIT),
+        ] {
+            assert_eq!(headless(start), Some(syntax));
+        }
+        for other in [&b"\x89PNG\r\n\x1a\n"[..], b"II*\0\x08\0\0\0", b"{\"a\": 1}", b"", b"\x08\0\0\0"] {
+            assert_eq!(headless(other), None, "{other:?}");
+        }
+    }
 }
