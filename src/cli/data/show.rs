@@ -78,7 +78,11 @@ pub fn run(args: ShowArgs) -> Result<Exit> {
                 found["height"],
                 found["mode"].as_str().unwrap_or_default(),
                 found["bytes"],
-                if wide { "\nvalues above 255 become white, as in LLaMA-Factory; `lightbox data slices` applies a window" } else { "" }
+                if wide {
+                    "\nvalues above 255 become white, as in LLaMA-Factory; `lightbox data slices` applies a window"
+                } else {
+                    ""
+                }
             ),
         };
         writeln!(out, "\n[picture {}] {}\n{}", i + 1, clean_line(&image.describe(), 200), clean(&what))?;

@@ -78,7 +78,8 @@ pub struct SlicesArgs {
 }
 
 fn presets() -> String {
-    let presets: Vec<String> = PRESETS.iter().map(|(name, width, center)| format!("{name} (W {width} L {center})")).collect();
+    let presets: Vec<String> =
+        PRESETS.iter().map(|(name, width, center)| format!("{name} (W {width} L {center})")).collect();
     format!("Presets, in Hounsfield units: {}", presets.join(", "))
 }
 
@@ -205,7 +206,8 @@ pub fn run(args: SlicesArgs) -> Result<Exit> {
         human(&mut out, &report, &options, seconds)?;
     }
     if let (Some(path), Some(sheet)) = (&args.sheet, &report.sheet) {
-        let page = image::RgbImage::from_raw(sheet.width, sheet.height, sheet.data.clone()).context("an empty sheet")?;
+        let page =
+            image::RgbImage::from_raw(sheet.width, sheet.height, sheet.data.clone()).context("an empty sheet")?;
         if path == Path::new("-") {
             write!(out, "\n{}", print::half_blocks(&page))?;
         } else {
@@ -228,7 +230,9 @@ fn describe(bad: &Bad) -> String {
 /// What a note means for the reader.
 fn meaning(note: &str) -> &'static str {
     match note {
-        "window_from_percentiles" => "have no window of their own: the 1st to 99th percentile was taken; choose one with --window",
+        "window_from_percentiles" => {
+            "have no window of their own: the 1st to 99th percentile was taken; choose one with --window"
+        }
         "file_window_unusable" => "name a window that cannot be; it was passed over",
         "preset_without_hu" => "are not CT, and presets are in Hounsfield units: use --window auto or two numbers",
         "burned_in_annotation" => "say that writing is burned into their pixels: look for names before you share them",
@@ -272,14 +276,25 @@ fn human(out: &mut impl Write, r: &SliceReport, o: &SliceOptions, seconds: f64) 
         writeln!(out, "table     {}", clean(&table.display().to_string()))?;
     }
     if let Some(info) = &r.dataset_info {
-        writeln!(out, "entry     \"{}\" in {}: {} samples", clean(&o.name), clean(&info.display().to_string()), r.samples)?;
+        writeln!(
+            out,
+            "entry     \"{}\" in {}: {} samples",
+            clean(&o.name),
+            clean(&info.display().to_string()),
+            r.samples
+        )?;
         if r.left_out > 0 {
             writeln!(out, "          {} pictures lack what question or answer name, and are not in it", r.left_out)?;
         }
         if o.answer.is_none() {
             writeln!(out, "          their answers are empty: fill them in before training")?;
         }
-        writeln!(out, "\nNext: lightbox data check {} --dataset-dir {}", clean(&o.name), clean(&folder.display().to_string()))?;
+        writeln!(
+            out,
+            "\nNext: lightbox data check {} --dataset-dir {}",
+            clean(&o.name),
+            clean(&folder.display().to_string())
+        )?;
     }
     Ok(())
 }

@@ -78,5 +78,5 @@ fn short_hash(bytes: &[u8]) -> String {
 /// Runs a decoder; its panic becomes a fault.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(Fault::new(kind::DICOM_BROKEN, "damaged: the decoder gave up")))
+        .unwrap_or_else(|_| Err(Fault::new(crate::data::kind::IMAGE_BROKEN, "damaged: the decoder gave up")))
 }

@@ -162,6 +162,9 @@ pub fn slices(o: &SliceOptions, watch: &mut Watch<'_>) -> Result<SliceReport, Sl
     if question.is_none() && answer.is_some() {
         return Err(anyhow!("an answer needs its --question").into());
     }
+    if question.is_some() && o.out.is_none() {
+        return Err(anyhow!("a question makes a data set: say where with --out").into());
+    }
     let mut stopped = false;
     let found = scan(&o.sources, o.axis, &mut |_| {
         stopped |= watch(Done { done: 0, total: 0, bad: None }).is_break();
@@ -380,7 +383,7 @@ impl Out {
                 o.name
             );
         }
-        fs::create_dir_all(&folder.join("images"))?;
+        fs::create_dir_all(folder)?;
         let ours = register::lock(folder, false)?
             .ok_or_else(|| anyhow!("another command is writing to {}", folder.display()))?;
         let path = folder.join(JOURNAL);
@@ -390,26 +393,30 @@ impl Out {
             text => text.with_context(|| format!("reading {}", path.display()))?,
         };
         let same = text.starts_with(&head);
-        if !same && !o.overwrite && (!text.is_empty() || folder.join(TABLE).exists()) {
-            bail!(
-                "{} holds slices of other sources or settings; choose another --out, or replace them with --overwrite",
-                folder.display()
-            );
+        let images = folder.join("images");
+        let foreign = text.is_empty() && std::fs::read_dir(&images).is_ok_and(|mut entries| entries.next().is_some());
+        if foreign || (!same && !o.overwrite && (!text.is_empty() || folder.join(TABLE).exists())) {
+            let advice = if foreign { "" } else { ", or replace them with --overwrite" };
+            bail!("{} holds pictures of other sources or settings; choose another --out{advice}", folder.display());
         }
-        let mut journal = fs::append_open(&path)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let entries: Vec<Entry> =
+            text[..whole].lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let mut journal = fs::append_open(&path)?;
         if same {
             journal.cut(whole as u64)?; // the last line may be torn
         } else {
-            fs::remove_dir_all(&folder.join("images"))?;
-            fs::create_dir_all(&folder.join("images"))?;
             fs::remove_file(&folder.join(TABLE))?;
+            for entry in &entries {
+                remove_picture(&images, &entry.row)?;
+            }
             journal.cut(0)?;
             journal.append(head.as_bytes())?;
         }
-        let lines = if same { text[..whole].lines().skip(1) } else { "".lines().skip(1) };
-        let entries = lines.filter_map(|line| serde_json::from_str::<Entry>(line).ok()).map(|entry| (entry.n, entry));
-        Ok(Self { folder: folder.to_owned(), journal, earlier: entries.collect(), _ours: ours })
+        fs::create_dir_all(&images)?;
+        remove_torn(&images)?;
+        let earlier = if same { entries.into_iter().map(|entry| (entry.n, entry)).collect() } else { BTreeMap::new() };
+        Ok(Self { folder: folder.to_owned(), journal, earlier, _ours: ours })
     }
 
     /// What an earlier run made at this place, if its picture is still whole.
@@ -475,6 +482,32 @@ impl Out {
         report.dataset_info = Some(self.folder.join(crate::data::dataset_info::FILE_NAME));
         Ok(())
     }
+}
+
+/// Takes a picture of an earlier run away, and its folder with the last one; nothing that is not below `images`.
+fn remove_picture(images: &Path, row: &Row) -> anyhow::Result<()> {
+    let below = Path::new(&row.image).strip_prefix("images").ok();
+    let Some(path) = below.filter(|p| p.components().all(|c| matches!(c, std::path::Component::Normal(_)))) else {
+        return Ok(());
+    };
+    let path = images.join(path);
+    fs::remove_file(&path)?;
+    if let Some(folder) = path.parent().filter(|folder| *folder != images) {
+        let _ = std::fs::remove_dir(folder); // stays while anything is in it
+    }
+    Ok(())
+}
+
+/// Pictures that a killed run had begun: they never got their name.
+fn remove_torn(images: &Path) -> anyhow::Result<()> {
+    for folder in std::fs::read_dir(images)?.flatten().filter(|entry| entry.path().is_dir()) {
+        for file in std::fs::read_dir(folder.path())?.flatten() {
+            if file.file_name().as_encoded_bytes().starts_with(b".tmp-") {
+                fs::remove_file(&file.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Sources and all settings that shape pictures and rows, as a hash.

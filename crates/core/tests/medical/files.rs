@@ -10,8 +10,18 @@ pub const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 pub const RLE: &str = "1.2.840.10008.1.2.5";
 
 /// What no output may ever hold.
-pub const SECRETS: [&str; 10] =
-    ["Mustermann", "Erika", "PID-4711", "19640812", "20240229", "Charite", "Dr.House", "ACC-0815", "1.2.826.0.1", "seen by chance"];
+pub const SECRETS: [&str; 10] = [
+    "Mustermann",
+    "Erika",
+    "PID-4711",
+    "19640812",
+    "20240229",
+    "Charite",
+    "Dr.House",
+    "ACC-0815",
+    "1.2.826.0.1",
+    "seen by chance",
+];
 
 /// A DICOM object in the making.
 #[derive(Clone)]

@@ -21,7 +21,10 @@ fn bombs_are_refused_by_what_they_say() {
     let small = || Dcm::ct(1, 1, &[0]);
     let huge = |dcm: Dcm| dcm.number(tags::ROWS, 65_535).number(tags::COLUMNS, 65_535);
     assert_eq!(kind(&bench, "a", &huge(small()).bytes()), "image_too_large");
-    assert_eq!(kind(&bench, "a", &huge(small()).fragments(RLE, vec![], vec![rle(&[vec![0], vec![0]])]).bytes()), "image_too_large");
+    assert_eq!(
+        kind(&bench, "a", &huge(small()).fragments(RLE, vec![], vec![rle(&[vec![0], vec![0]])]).bytes()),
+        "image_too_large"
+    );
     let frames = small().text(tags::NUMBER_OF_FRAMES, VR::IS, "2000000000").bytes();
     assert_eq!(kind(&bench, "a", &frames), "image_too_large");
     let nii = Nii { dim: [2, 2, 2, 1], affine: [[1.0; 4]; 3], slope: (0.0, 0.0), big_endian: false };
@@ -46,7 +49,9 @@ fn an_element_longer_than_the_file_and_sequences_without_end() {
     assert_eq!(kind(&bench, "a", &long), "dicom_truncated");
     let head = Dcm::empty().bytes();
     let nested: Vec<u8> = (0..200_000)
-        .flat_map(|_| [0x08, 0, 0x40, 0x11, b'S', b'Q', 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xff, 0, 0xe0, 0xff, 0xff, 0xff, 0xff])
+        .flat_map(|_| {
+            [0x08, 0, 0x40, 0x11, b'S', b'Q', 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xff, 0, 0xe0, 0xff, 0xff, 0xff, 0xff]
+        })
         .collect();
     assert_eq!(kind(&bench, "a", &[head.as_slice(), &nested].concat()), "dicom_broken");
 }
@@ -56,7 +61,12 @@ fn no_cut_and_no_flip_of_any_kind_of_file_makes_it_panic_or_go_unnoticed() {
     let bench = Bench::new();
     let values: Vec<i16> = (0..64).collect();
     let bytes = |shift: u16| values.iter().map(|v| (*v as u16 >> shift) as u8).collect::<Vec<_>>();
-    let nii = Nii { dim: [3, 3, 3, 1], affine: [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], slope: (0.0, 0.0), big_endian: false };
+    let nii = Nii {
+        dim: [3, 3, 3, 1],
+        affine: [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
+        slope: (0.0, 0.0),
+        big_endian: false,
+    };
     for whole in [
         Dcm::ct(8, 8, &values).at("1", 1.0).bytes(),
         Dcm::ct(8, 8, &values).fragments(RLE, vec![], vec![rle(&[bytes(8), bytes(0)])]).bytes(),
@@ -89,7 +99,10 @@ fn pipes_folders_and_strange_files_are_named() {
     let sources = vec![bench.path("in"), fifo, text, bench.path("report")];
     let report = bench.run(&SliceOptions { sources, ..bench.options() });
     let kinds: Vec<_> = report.bad.iter().map(|bad| bad.kind).collect();
-    assert_eq!((report.pictures, kinds.as_slice()), (1, ["image_not_a_file", "not_medical", "dicom_no_pixels"].as_slice()));
+    assert_eq!(
+        (report.pictures, kinds.as_slice()),
+        (1, ["image_not_a_file", "not_medical", "dicom_no_pixels"].as_slice())
+    );
     std::os::unix::fs::symlink(bench.path("in"), bench.source("loop")).unwrap();
     assert_eq!(bench.run(&SliceOptions { overwrite: true, ..bench.options() }).pictures, 1, "no walk in circles");
 }

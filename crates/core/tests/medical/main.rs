@@ -175,7 +175,8 @@ fn frames_and_enhanced_objects_are_cut_into_pictures() {
         .write(&bench.source("enhanced"));
     bench.run(&bench.options());
     let rows = bench.rows();
-    let places: Vec<_> = rows.iter().map(|r| (r["frame"].as_u64().unwrap(), r["position_mm"].as_f64().unwrap())).collect();
+    let places: Vec<_> =
+        rows.iter().map(|r| (r["frame"].as_u64().unwrap(), r["position_mm"].as_f64().unwrap())).collect();
     assert_eq!(places, [(1, 2.0), (2, 3.0), (0, 4.0)]);
     let greys: Vec<_> = rows.iter().map(|row| bench.grey(row)).collect();
     assert_eq!(greys, [[0, 255], [0, 0], [255, 255]], "each frame has its own window");
@@ -228,9 +229,14 @@ fn colours_stay_colours() {
             .number(tags::PIXEL_REPRESENTATION, 0)
     };
     dcm("RGB").number(tags::PLANAR_CONFIGURATION, 1).pixels(&[1, 2, 3, 4, 5, 6]).write(&bench.source("planar"));
-    dcm("YBR_FULL").text(tags::SERIES_INSTANCE_UID, VR::UI, "1.3").pixels(&[128, 128, 128, 76, 85, 255]).write(&bench.source("ybr"));
+    dcm("YBR_FULL")
+        .text(tags::SERIES_INSTANCE_UID, VR::UI, "1.3")
+        .pixels(&[128, 128, 128, 76, 85, 255])
+        .write(&bench.source("ybr"));
     bench.run(&bench.options());
-    let rgb = |row: &Value| image::open(bench.path("out").join(row["image"].as_str().unwrap())).unwrap().into_rgb8().into_raw();
+    let rgb = |row: &Value| {
+        image::open(bench.path("out").join(row["image"].as_str().unwrap())).unwrap().into_rgb8().into_raw()
+    };
     let rows = bench.rows();
     assert_eq!(rgb(&rows[0]), [1, 3, 5, 2, 4, 6]);
     assert_eq!(rgb(&rows[1]), [128, 128, 128, 254, 0, 0], "grey, and red");
@@ -283,7 +289,11 @@ fn burned_in_writing_is_a_warning() {
 fn the_data_set_opens_and_is_sound() {
     let bench = Bench::new();
     Dcm::ct(8, 8, &[1; 64]).at("1", 1.0).write(&bench.source("a"));
-    Dcm::ct(8, 8, &[1; 64]).at("2", 2.0).without(tags::BODY_PART_EXAMINED).text(tags::SERIES_INSTANCE_UID, VR::UI, "1.9").write(&bench.source("b"));
+    Dcm::ct(8, 8, &[1; 64])
+        .at("2", 2.0)
+        .without(tags::BODY_PART_EXAMINED)
+        .text(tags::SERIES_INSTANCE_UID, VR::UI, "1.9")
+        .write(&bench.source("b"));
     let o = SliceOptions {
         question: Some("What is shown?".into()),
         answer: Some("A {modality} of the {body_part}, {plane}, at {position_mm} mm.".into()),
@@ -309,7 +319,8 @@ fn a_stopped_run_goes_on_to_what_an_unstopped_one_makes() {
     }
     std::fs::write(bench.source("zz"), [b"\0".repeat(128).as_slice(), b"DICM junk"].concat()).unwrap();
     let o = SliceOptions { sheet: true, ..bench.options() };
-    let stopped = slices(&o, &mut |step| if step.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+    let stopped =
+        slices(&o, &mut |step| if step.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
     assert!(matches!(stopped, Err(SliceError::Stopped { done: 3, total: 7 })), "{stopped:?}");
     assert!(!bench.path("out/slices.jsonl").exists(), "no table of half the pictures");
     // A torn line, and a picture that a power cut left empty.
@@ -329,7 +340,10 @@ fn a_stopped_run_goes_on_to_what_an_unstopped_one_makes() {
     assert!(std::fs::read(bench.path("other/slices.jsonl")).unwrap() == table && whole.sheet.as_ref() == Some(&sheet));
     for row in bench.rows() {
         let image = row["image"].as_str().unwrap();
-        assert!(std::fs::read(bench.path("out").join(image)).unwrap() == std::fs::read(bench.path("other").join(image)).unwrap());
+        assert!(
+            std::fs::read(bench.path("out").join(image)).unwrap()
+                == std::fs::read(bench.path("other").join(image)).unwrap()
+        );
     }
     let changed = SliceOptions { size: Some(2), ..o };
     let refused = slices(&changed, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
@@ -345,4 +359,22 @@ fn a_sheet_alone_writes_nothing() {
     }
     let report = bench.run(&SliceOptions { out: None, sheet: true, ..bench.options() });
     assert!(report.sheet.is_some() && !bench.path("out").exists());
+}
+
+#[test]
+fn pictures_of_others_are_never_removed() {
+    let bench = Bench::new();
+    Dcm::ct(1, 1, &[0]).write(&bench.source("a"));
+    std::fs::create_dir_all(bench.path("out/images/mine")).unwrap();
+    std::fs::write(bench.path("out/images/mine/x.png"), b"mine").unwrap();
+    let o = SliceOptions { overwrite: true, ..bench.options() };
+    let refused = slices(&o, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
+    assert!(refused.contains("another --out"), "{refused}");
+    std::fs::rename(bench.path("out/images/mine"), bench.path("out/mine")).unwrap();
+    bench.run(&o);
+    // What is put beside ours later stays, too.
+    std::fs::rename(bench.path("out/mine"), bench.path("out/images/mine")).unwrap();
+    let before = bench.rows()[0]["image"].as_str().unwrap().to_owned();
+    bench.run(&SliceOptions { format: lightbox_core::medical::PictureFormat::Jpg, ..o });
+    assert!(!bench.path("out").join(before).exists() && bench.path("out/images/mine/x.png").exists());
 }

@@ -65,7 +65,9 @@ fn a_voxel_axis_is_cut_as_the_plane_it_is_nearest_to() {
     let bench = Bench::new();
     std::fs::write(bench.source("v.nii"), stored([2, 0, 1], [false; 3], false)).unwrap();
     let planes = [0, 1, 2].map(|axis| {
-        bench.run(&SliceOptions { axis: Axis::Voxel(axis), overwrite: true, ..bench.options() }).series[0].plane.unwrap()
+        bench.run(&SliceOptions { axis: Axis::Voxel(axis), overwrite: true, ..bench.options() }).series[0]
+            .plane
+            .unwrap()
     });
     assert_eq!(planes, ["axial", "sagittal", "coronal"]);
 }
@@ -99,7 +101,11 @@ fn a_header_and_its_voxels_apart() {
     assert!(report.bad[0].reason.contains("v.img"), "{:?}", report.bad);
     std::fs::write(bench.source("v.img"), voxels).unwrap();
     let report = bench.run(&SliceOptions { overwrite: true, ..bench.options() });
-    assert_eq!((report.pictures, report.bad.len(), report.passed_over), (5, 0, 1), "the voxels are no source of their own");
+    assert_eq!(
+        (report.pictures, report.bad.len(), report.passed_over),
+        (5, 0, 1),
+        "the voxels are no source of their own"
+    );
 }
 
 #[test]
@@ -111,10 +117,16 @@ fn pixels_become_square_and_pictures_no_larger_than_asked() {
     let report = bench.run(&SliceOptions { axis: Axis::Coronal, ..bench.options() });
     assert_eq!(report.notes["made_square"], 30);
     let row = &bench.rows()[0];
-    assert_eq!([&row["width"], &row["height"], &row["pixel_mm"], &row["resampled"]], [&json!(40), &json!(30), &json!(1.0), &json!(true)]);
+    assert_eq!(
+        [&row["width"], &row["height"], &row["pixel_mm"], &row["resampled"]],
+        [&json!(40), &json!(30), &json!(1.0), &json!(true)]
+    );
     bench.run(&SliceOptions { size: Some(20), overwrite: true, ..bench.options() });
     let row = &bench.rows()[0];
-    assert_eq!([&row["width"], &row["height"], &row["pixel_mm"], &row["resampled"]], [&json!(20), &json!(15), &json!(2.0), &json!(false)]);
+    assert_eq!(
+        [&row["width"], &row["height"], &row["pixel_mm"], &row["resampled"]],
+        [&json!(20), &json!(15), &json!(2.0), &json!(false)]
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use dicom_dictionary_std::tags;
 
 use super::super::window::Window;
 use super::super::{Fault, MAX_PIXELS, Plane, Values, kind};
-use super::{Dicom, Elements, MAX_FRAMES, Pixels, codec, numbers};
+use super::{BIG_ENDIAN, Dicom, Elements, MAX_FRAMES, Pixels, codec, numbers};
 use crate::vision::Size;
 
 /// How samples are stored.
@@ -127,9 +127,9 @@ impl Format {
 /// # Errors
 /// Missing or damaged data. A decoder's panic is the caller's to catch.
 pub fn plane(d: &Dicom, format: &Format, frame: usize) -> Result<Plane, Fault> {
-    let (bytes, big_endian) = (frame_bytes(d, format, frame)?, d.syntax == "1.2.840.10008.1.2.2");
+    let (bytes, big_endian) = (frame_bytes(d, format, frame)?, d.syntax == BIG_ENDIAN);
     let size = Size { width: format.columns as u32, height: format.rows as u32 };
-    if matches!(d.pixels, Pixels::Native(_)) {
+    if matches!(d.pixels, Pixels::Native(_) | Pixels::NativeWords(_)) {
         if format.photometric == "YBR_FULL_422" && format.samples == 3 {
             return Ok(Plane { size, values: Values::Rgb(ybr_422(&bytes, format)?) });
         }
@@ -311,13 +311,18 @@ fn truncated(frame: usize) -> Fault {
 fn frame_bytes<'d>(d: &'d Dicom, format: &Format, frame: usize) -> Result<Cow<'d, [u8]>, Fault> {
     match &d.pixels {
         Pixels::None => Err(truncated(frame)),
-        Pixels::Native(range) => {
+        Pixels::Native(range) | Pixels::NativeWords(range) => {
             let data = &d.data[range.clone()];
             let bits = match (format.photometric.as_str(), format.samples) {
                 ("YBR_FULL_422", 3) => format.pixels() * 2 * format.allocated as usize,
                 _ => format.pixels() * format.samples * format.allocated as usize,
             };
             let bytes = frame * bits / 8..((frame + 1) * bits).div_ceil(8);
+            if matches!(d.pixels, Pixels::NativeWords(_)) && d.syntax == BIG_ENDIAN && format.allocated == 8 {
+                // Two bytes in each word, the first one behind.
+                let swapped = bytes.map(|i| data.get(i ^ 1).copied()).collect::<Option<_>>();
+                return swapped.map(Cow::Owned).ok_or_else(|| truncated(frame));
+            }
             data.get(bytes).map(Cow::Borrowed).ok_or_else(|| truncated(frame))
         }
         Pixels::Fragments { offsets, fragments } => {

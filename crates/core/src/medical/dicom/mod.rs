@@ -27,6 +27,7 @@ use super::{Fault, MAX_FILE, kind};
 
 const IMPLICIT: &str = "1.2.840.10008.1.2";
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+pub const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
 /// Media Storage Directory: a DICOMDIR.
 const DIRECTORY: &str = "1.2.840.10008.1.3.10";
@@ -92,6 +93,8 @@ pub enum Pixels {
     /// No pixel data: a report, a plan, a directory …
     None,
     Native(Range<usize>),
+    /// The same in words of 16 bits (VR OW), which matters for bytes in big endian.
+    NativeWords(Range<usize>),
     /// Compressed: the basic offset table, and the fragments.
     Fragments {
         offsets: Vec<u32>,
@@ -128,7 +131,7 @@ fn headless(file: &[u8]) -> Option<&'static str> {
     let is_vr = |c: u8, d: u8| c.is_ascii_uppercase() && d.is_ascii_uppercase();
     match (a, b) {
         (8, 0) if is_vr(c, d) && e1 == 0 => Some(EXPLICIT),
-        (0, 8) if is_vr(c, d) && e0 == 0 => Some("1.2.840.10008.1.2.2"),
+        (0, 8) if is_vr(c, d) && e0 == 0 => Some(BIG_ENDIAN),
         (8, 0) if e1 == 0 && d == 0 && (l0, l1) == (0, 0) && c < 128 => Some(IMPLICIT),
         _ => None,
     }
@@ -142,7 +145,9 @@ fn headless(file: &[u8]) -> Option<&'static str> {
 pub fn read<'a>(file: &'a [u8], file_len: u64, until_pixels: bool, also: &[Tag]) -> Result<Dicom<'a>, Fault> {
     let (syntax, start) = head(file)?;
     let rest = file.get(start..).unwrap_or_default();
-    let (parsed_as, data) = match syntax.as_str() {
+    // Some writers announce one and write the other; the first element tells.
+    let as_written = headless(rest).filter(|_| syntax != DEFLATED && syntax != BIG_ENDIAN);
+    let (parsed_as, data) = match as_written.unwrap_or(&syntax) {
         DEFLATED if until_pixels && (file.len() as u64) < file_len => return Err(too_short()),
         DEFLATED => (EXPLICIT, std::borrow::Cow::Owned(inflate(rest, MAX_FILE)?)),
         other => (other, std::borrow::Cow::Borrowed(rest)),
@@ -273,7 +278,8 @@ impl Walk<'_> {
                     // What is missing at the end costs only the frames that need it.
                     let start = decoder.position();
                     let end = (start + u64::from(len)).min(here);
-                    *pixels = Pixels::Native(start as usize..end as usize);
+                    let range = start as usize..end as usize;
+                    *pixels = if header.vr == VR::OW { Pixels::NativeWords(range) } else { Pixels::Native(range) };
                     self.in_pixels = InPixels::Behind;
                     return decoder.skip_bytes((end - start) as u32).map_err(broken);
                 }
