@@ -1,5 +1,6 @@
 //! Files and folders → series of slices in their order. Only heads are read; what a file is, its content says.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -132,7 +133,8 @@ struct Found {
     axis: Axis,
     scan: Scan,
     by_key: HashMap<Key, usize>,
-    instances: HashSet<String>,
+    /// The file of each SOP Instance UID (its hash).
+    instances: HashMap<String, PathBuf>,
     names: BTreeMap<String, usize>,
 }
 
@@ -203,11 +205,16 @@ impl Found {
 
     fn dicom(&mut self, path: &Path, d: &Dicom) -> Result<(), Fault> {
         let format = Format::of(d)?;
-        if let Some(instance) = d.text(tags::SOP_INSTANCE_UID, 0)
-            && !self.instances.insert(short_hash(instance.as_bytes()))
-        {
-            self.scan.duplicates += 1;
-            return Ok(());
+        if let Some(instance) = d.text(tags::SOP_INSTANCE_UID, 0) {
+            match self.instances.entry(short_hash(instance.as_bytes())) {
+                // A copy that differs is no copy: one of the two may be damaged, and the other is the one to read.
+                Entry::Occupied(first) if same_content(first.get(), path) => {
+                    self.scan.duplicates += 1;
+                    return Ok(());
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(free) => drop(free.insert(path.to_owned())),
+            }
         }
         let own = || d.text(tags::SOP_INSTANCE_UID, 0).unwrap_or_else(|| path.display().to_string());
         let uid = d.text(tags::SERIES_INSTANCE_UID, 0).unwrap_or_else(own);
@@ -279,6 +286,12 @@ impl Found {
         }
         self.scan
     }
+}
+
+fn same_content(a: &Path, b: &Path) -> bool {
+    let open = |path: &Path| Some(std::io::BufReader::new(open_regular(path).ok()?.0).bytes());
+    let (Some(a), Some(b)) = (open(a), open(b)) else { return false };
+    a.map(Result::ok).eq(b.map(Result::ok))
 }
 
 /// Bytes of a file that usually reach to its pixel data.

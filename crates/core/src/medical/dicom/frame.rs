@@ -46,13 +46,13 @@ impl Format {
             return Err(if float { unsupported(what.into()) } else { Fault::new(kind::DICOM_NO_PIXELS, what) });
         }
         let whole =
-            |tag: Tag| d.number(tag, 0).filter(|v| v.fract() == 0.0 && *v >= 0.0 && *v < 1e9).map(|v| v as usize);
+            |tag: Tag| d.number(tag, 0).filter(|v| v.fract() == 0.0 && *v >= 0.0 && *v < 1e15).map(|v| v as usize);
         let need = |tag: Tag, name: &str| {
             whole(tag)
                 .ok_or_else(|| Fault::new(kind::DICOM_BROKEN, format!("damaged: its {name} are missing or no number")))
         };
         let (rows, columns) = (need(tags::ROWS, "Rows")?, need(tags::COLUMNS, "Columns")?);
-        let allocated = need(tags::BITS_ALLOCATED, "Bits Allocated")? as u32;
+        let allocated = need(tags::BITS_ALLOCATED, "Bits Allocated")?.min(1024) as u32;
         let stored = whole(tags::BITS_STORED).map_or(allocated, |bits| bits as u32);
         let format = Self {
             rows,
@@ -75,7 +75,7 @@ impl Format {
         {
             return Err(Fault::new(kind::DICOM_BROKEN, "damaged: its sizes contradict each other"));
         }
-        if rows * columns > MAX_PIXELS {
+        if rows.saturating_mul(columns) > MAX_PIXELS {
             let what = format!("{columns}x{rows} pixels; at most {} million are read", MAX_PIXELS / 1_000_000);
             return Err(Fault::new(kind::TOO_LARGE, what));
         }
