@@ -7,7 +7,7 @@ mod volumes;
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use files::{Dcm, RLE, SECRETS, rle};
-use lightbox_core::data::{Dataset, DatasetOptions, check};
+use lightbox_core::data::{Dataset, DatasetOptions, Mix, check};
 use lightbox_core::medical::{SliceError, SliceOptions, SliceReport, slices};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -302,7 +302,14 @@ fn the_data_set_opens_and_is_sound() {
     let report = bench.run(&o);
     assert_eq!((report.samples, report.left_out), (1, 1), "the second has no body part");
     let names = vec!["scans".to_owned()];
-    let open = DatasetOptions { dataset_dir: bench.path("out"), media_dir: None, names, max_samples: None, seed: 0 };
+    let open = DatasetOptions {
+        dataset_dir: bench.path("out"),
+        media_dir: None,
+        names,
+        max_samples: None,
+        seed: 0,
+        mix: Mix::default(),
+    };
     let set = Dataset::open(&open).unwrap();
     let sample = set.get(0).unwrap();
     assert_eq!(sample.conversation.messages[0].content, "<image>What is shown?");
