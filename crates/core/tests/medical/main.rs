@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub struct Bench(tempfile::TempDir);
 
 impl Bench {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let bench = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(bench.path("in")).unwrap();
         bench
