@@ -88,7 +88,6 @@ impl Template {
             }
             parts.extend([Part::Text(before.to_owned()), Part::Name(name.to_owned())]);
             rest = after;
-            rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
         Ok(Self(parts))

@@ -383,8 +383,10 @@ impl Out {
                 o.name
             );
         }
-        fs::create_dir_all(folder)?;
-        let ours = register::lock(folder, false)?
+        let images = folder.join("images");
+        fs::create_dir_all(&images)?;
+        // Not the folder itself: that lock belongs to whoever changes its dataset_info.json.
+        let ours = register::lock(&images, false)?
             .ok_or_else(|| anyhow!("another command is writing to {}", folder.display()))?;
         let path = folder.join(JOURNAL);
         let head = format!("{}\n", json!({"version": 1, "fingerprint": fingerprint(o, found)?}));
@@ -393,7 +395,6 @@ impl Out {
             text => text.with_context(|| format!("reading {}", path.display()))?,
         };
         let same = text.starts_with(&head);
-        let images = folder.join("images");
         let foreign = text.is_empty() && std::fs::read_dir(&images).is_ok_and(|mut entries| entries.next().is_some());
         if foreign || (!same && !o.overwrite && (!text.is_empty() || folder.join(TABLE).exists())) {
             let advice = if foreign { "" } else { ", or replace them with --overwrite" };
@@ -413,7 +414,6 @@ impl Out {
             journal.cut(0)?;
             journal.append(head.as_bytes())?;
         }
-        fs::create_dir_all(&images)?;
         remove_torn(&images)?;
         let earlier = if same { entries.into_iter().map(|entry| (entry.n, entry)).collect() } else { BTreeMap::new() };
         Ok(Self { folder: folder.to_owned(), journal, earlier, _ours: ours })
