@@ -42,6 +42,14 @@ impl Progress {
         }
     }
 
+    /// A line of its own, above the bar.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
     /// [`Self::set`] for passes over a data set, which it never stops.
     pub fn step(&mut self, step: &Step<'_>) -> ControlFlow<()> {
         self.set(step.done, step.total);

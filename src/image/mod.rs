@@ -12,6 +12,7 @@ pub mod decode;
 pub mod half;
 pub mod kitty;
 pub mod none;
+pub mod print;
 pub mod sink;
 pub mod store;
 pub mod viuer;

@@ -16,6 +16,7 @@ pub mod fs;
 pub mod generation;
 pub mod hub;
 pub mod launch;
+pub mod medical;
 pub mod profile;
 pub mod python_json;
 pub mod runs;

@@ -56,6 +56,15 @@ fn human(out: &mut impl Write, report: &CheckReport, args: &CheckArgs, seconds: 
         report.good,
         report.samples - report.good
     )?;
+    if !report.warnings.is_empty() {
+        let kinds: Vec<Vec<String>> =
+            report.warnings.iter().map(|(kind, n)| vec![(*kind).to_owned(), n.to_string()]).collect();
+        write!(out, "\n{}", table(&["warning", "count#"], &kinds))?;
+        for warning in report.warned.iter().take(args.show.min(3)) {
+            writeln!(out, "sample {}, {}", warning.index, clean_line(&warning.to_string(), 400))?;
+        }
+        writeln!(out)?;
+    }
     if report.problems.is_empty() {
         return match args.model {
             Some(_) => writeln!(out, "Nothing is wrong, and every sample fits into {} tokens.", args.encode.cutoff_len),

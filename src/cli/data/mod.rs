@@ -8,6 +8,7 @@ mod list;
 mod options;
 mod pack;
 mod show;
+mod slices;
 mod stats;
 
 use anyhow::Result;
@@ -36,6 +37,8 @@ enum DataCommand {
     Convert(convert::ConvertArgs),
     /// Join rows in parquet with pictures in tar archives, by file name, into parquet files with the pictures inside
     Pack(pack::PackArgs),
+    /// Turn DICOM, NIfTI and 16-bit pictures into 8-bit ones through a window, and into a data set
+    Slices(slices::SlicesArgs),
 }
 
 pub fn run(args: DataArgs) -> Result<Exit> {
@@ -47,5 +50,6 @@ pub fn run(args: DataArgs) -> Result<Exit> {
         DataCommand::Encode(args) => encode::run(args),
         DataCommand::Convert(args) => convert::run(args),
         DataCommand::Pack(args) => pack::run(args),
+        DataCommand::Slices(args) => slices::run(args),
     }
 }

@@ -66,17 +66,23 @@ pub fn run(args: ShowArgs) -> Result<Exit> {
     }
     for (i, image) in sample.images.iter().enumerate() {
         let found = picture(image);
+        let wide = matches!(found["mode"].as_str(), Some("I;16" | "I"));
         let what = match (&found["problem"], &found["format"]) {
             (Value::Object(problem), _) => {
                 format!("cannot be used: {}", problem["reason"].as_str().unwrap_or_default())
             }
             (_, format) => format!(
-                "{} {} x {}, mode {}, {} bytes",
+                "{} {} x {}, mode {}, {} bytes{}",
                 format.as_str().unwrap_or_default(),
                 found["width"],
                 found["height"],
                 found["mode"].as_str().unwrap_or_default(),
-                found["bytes"]
+                found["bytes"],
+                if wide {
+                    "\nvalues above 255 become white, as in LLaMA-Factory; `lightbox data slices` applies a window"
+                } else {
+                    ""
+                }
             ),
         };
         writeln!(out, "\n[picture {}] {}\n{}", i + 1, clean_line(&image.describe(), 200), clean(&what))?;

@@ -2,7 +2,7 @@
 
 use super::parallel::in_order;
 use super::prepare::Encoder;
-use super::problem::Fault;
+use super::problem::{Fault, kind};
 use super::{Dataset, ImageRef, Problem, Step, Watch};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,7 +26,16 @@ pub struct CheckReport {
     /// In the order of the data set; a sample with two bad pictures stands here twice. The first 100,000; [`Step`] hands out
     /// all of them.
     pub problems: Vec<Problem>,
+    /// What training accepts, as LLaMA-Factory does, but hardly anybody wants: how many of each kind …
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub warnings: BTreeMap<&'static str, usize>,
+    /// … and the first 100.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warned: Vec<Problem>,
 }
+
+/// Warnings that a report keeps: one says what to do for all.
+const WARNED: usize = 100;
 
 /// Checks samples `range`: structure, text, and every picture decoded to its last row; with an encoder, also the
 /// number of tokens.
@@ -34,7 +43,13 @@ pub fn check(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, wa
     let range = range.start.min(d.len())..range.end.min(d.len());
     let mut report = CheckReport::default();
     let work = |i: usize| sample(d, range.start + i, encoder);
-    in_order(range.len(), work, |i, (pictures, problems)| {
+    in_order(range.len(), work, |i, (pictures, problems, warnings)| {
+        for warning in warnings {
+            *report.warnings.entry(warning.kind).or_default() += 1;
+            if report.warned.len() < WARNED {
+                report.warned.push(warning);
+            }
+        }
         report.pictures += pictures;
         report.good += usize::from(problems.is_empty());
         report.samples = i + 1;
@@ -55,28 +70,39 @@ pub(super) fn is_true(value: &bool) -> bool {
     *value
 }
 
-fn sample(d: &Dataset, index: usize, encoder: Option<&Encoder<'_>>) -> (usize, Vec<Problem>) {
+fn sample(d: &Dataset, index: usize, encoder: Option<&Encoder<'_>>) -> (usize, Vec<Problem>, Vec<Problem>) {
     let sample = match d.get(index) {
         Ok(sample) => sample,
-        Err(problem) => return (0, vec![problem]),
+        Err(problem) => return (0, vec![problem], Vec::new()),
     };
     let pictures = sample.images.len();
-    let bad = sample.images.iter().filter_map(|image| picture(image).err());
-    let mut problems: Vec<Problem> = bad.map(|fault| fault.at(index, sample.origin.clone())).collect();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for image in &sample.images {
+        match picture(image) {
+            Err(fault) => problems.push(fault.at(index, sample.origin.clone())),
+            Ok(warning) => warnings.extend(warning.map(|fault| fault.at(index, sample.origin.clone()))),
+        }
+    }
     if problems.is_empty()
         && let Some(encoder) = encoder
     {
         problems.extend(encoder.encode(index, sample).err());
     }
-    (pictures, problems)
+    (pictures, problems, warnings)
 }
 
-/// Decodes one picture completely.
-fn picture(image: &ImageRef) -> Result<(), Fault> {
+/// Decodes one picture completely; a warning where it loses what it shows on the way to the model.
+fn picture(image: &ImageRef) -> Result<Option<Fault>, Fault> {
     let bytes = image.load()?;
-    crate::vision::check(&bytes)
-        .map(|_| ())
-        .map_err(|e| Fault::new(e.kind(), format!("picture {}: {e}", image.describe())))
+    let (_, clipped) = crate::vision::check_clipping(&bytes)
+        .map_err(|e| Fault::new(e.kind(), format!("picture {}: {e}", image.describe())))?;
+    let warning = format!(
+        "picture {}: 16-bit grey, and the {:.0} % of its pixels above 255 become white, as in LLaMA-Factory; \
+         `lightbox data slices` makes an 8-bit picture of it through a window",
+        image.describe(),
+        (clipped * 100.0).max(1.0)
+    );
+    Ok((clipped > 0.0).then(|| Fault::new(kind::IMAGE_CLIPPED, warning)))
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ pub(super) fn shorten(text: &str) -> Cow<'_, str> {
 }
 
 /// Opens a file that strangers named, with its length, without waiting for the other end of a FIFO.
-pub(super) fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
     let io = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => {
             MediaError::Missing { given: path.display().to_string(), tried: vec![path.to_path_buf()] }

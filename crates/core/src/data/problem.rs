@@ -42,6 +42,8 @@ pub mod kind {
     pub const IMAGE_TRUNCATED: &str = "image_truncated";
     /// The picture is damaged.
     pub const IMAGE_BROKEN: &str = "image_broken";
+    /// A warning: grey of more than 8 bits, of which Pillow makes white whatever is above 255.
+    pub const IMAGE_CLIPPED: &str = "image_clipped";
     /// `image_labels` does not fit the picture's tokens.
     pub const IMAGE_LABELS: &str = "image_labels";
     /// Videos and audio, which are not supported.

@@ -134,7 +134,7 @@ pub(super) fn put(dir: &Path, name: &str, entry: Value) -> anyhow::Result<()> {
 
 /// Nobody else changes files of `folder` while the result lives; with `wait`, after the other has finished, else `None`
 /// while another holds it. The lock lies on the folder itself and ends with the process, however it ends.
-pub(super) fn lock(folder: &Path, wait: bool) -> anyhow::Result<Option<File>> {
+pub(crate) fn lock(folder: &Path, wait: bool) -> anyhow::Result<Option<File>> {
     let dir = File::open(folder).with_context(|| format!("opening folder {}", folder.display()))?;
     // SAFETY: flock on a descriptor that is open; it touches no memory.
     if unsafe { libc::flock(dir.as_raw_fd(), libc::LOCK_EX | if wait { 0 } else { libc::LOCK_NB }) } != 0

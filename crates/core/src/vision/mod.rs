@@ -20,11 +20,11 @@ mod size;
 #[cfg(test)]
 mod tests;
 
-use raster::Raster;
+use raster::{Pixels, Raster};
 use resample::Weights;
 use size::{Route, llamafactory_sizes};
 
-pub use decode::{Format, ImageInfo, MAX_BYTES, MAX_PIXELS, MAX_SIDE, check, inspect};
+pub use decode::{Format, ImageInfo, MAX_BYTES, MAX_PIXELS, MAX_SIDE, check, check_clipping, inspect};
 pub use error::ImageError;
 pub use raster::{Mode, Rgb8};
 pub use size::{Size, smart_resize};
@@ -125,6 +125,46 @@ pub fn decode_rgb(file: &[u8], budget: Option<PixelBudget>) -> Result<Rgb8, Imag
         None => Default::default(),
     };
     Ok(follow(decode::decode(file, &info)?, &own_mode, &rgb))
+}
+
+/// Samples of a picture as `crate::medical` works with them, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Samples {
+    Grey(Vec<u8>),
+    /// Grey of more than 8 bits, as stored.
+    Wide(Vec<i32>),
+    Rgb(Vec<u8>),
+}
+
+/// Decodes a picture as it is stored, grey of 16 bits included.
+///
+/// # Errors
+/// As [`ImageProcessor::process`].
+pub(crate) fn samples(file: &[u8]) -> Result<(Size, Samples), ImageError> {
+    let info = inspect(file)?;
+    let raster = decode::decode(file, &info)?;
+    Ok((raster.size, Samples::of(raster)))
+}
+
+/// PIL's bicubic resize.
+pub(crate) fn resize(samples: Samples, from: Size, to: Size) -> Samples {
+    let (mode, pixels) = match samples {
+        Samples::Grey(p) => (Mode::Grey, Pixels::Grey(p)),
+        Samples::Wide(p) => (Mode::Grey16, Pixels::Wide(p)),
+        Samples::Rgb(p) => (Mode::Rgb, Pixels::Rgb(p)),
+    };
+    Samples::of(Raster { size: from, mode, pixels }.resize(to))
+}
+
+impl Samples {
+    fn of(raster: Raster) -> Self {
+        match raster.pixels {
+            Pixels::Grey(p) => Self::Grey(p),
+            Pixels::Wide(p) => Self::Wide(p),
+            Pixels::Rgb(p) => Self::Rgb(p),
+            _ => Self::Rgb(raster.into_rgb().data),
+        }
+    }
 }
 
 /// PIL's resizes: first in the picture's own mode, then in RGB.

@@ -26,7 +26,8 @@ use super::problem::{Fault, Problem, kind};
 use super::{ImageRef, MAX_IMAGE_BYTES, OnBad, Step, Watch, layout, picture, register};
 use crate::fs::sync_dir;
 use anyhow::{Context, anyhow};
-use folder::{Places, enough_space, is_unused, remove_if_there, sync_file_system};
+pub(crate) use folder::sync_file_system;
+use folder::{Places, enough_space, is_unused, remove_if_there};
 use journal::Journal;
 use names::Names;
 use output::Growing;
@@ -411,7 +412,7 @@ fn fingerprint(o: &ConvertOptions, table: &ParquetTable, columns: &CaptionColumn
 }
 
 /// The entry that the tutorial adds by hand.
-fn entry(file_name: &str) -> Value {
+pub(crate) fn entry(file_name: &str) -> Value {
     json!({
         "file_name": file_name,
         "formatting": "sharegpt",

@@ -110,9 +110,20 @@ pub fn inspect(file: &[u8]) -> Result<ImageInfo, ImageError> {
 /// # Errors
 /// As [`inspect`], and truncated or damaged data.
 pub fn check(file: &[u8]) -> Result<ImageInfo, ImageError> {
+    check_clipping(file).map(|(info, _)| info)
+}
+
+/// [`check`], and the share of its pixels that become white because grey of more than 8 bits is cut at 255, as Pillow does.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_clipping(file: &[u8]) -> Result<(ImageInfo, f64), ImageError> {
     let info = inspect(file)?;
-    decode(file, &info)?;
-    Ok(info)
+    let clipped = match decode(file, &info)?.pixels {
+        Pixels::Wide(samples) => samples.iter().filter(|v| **v > 255).count() as f64 / samples.len() as f64,
+        _ => 0.0,
+    };
+    Ok((info, clipped))
 }
 
 /// Decodes the picture that [`inspect`] described, in its own mode.
@@ -140,6 +151,13 @@ fn sniff(file: &[u8]) -> Result<Format, ImageError> {
             [] => "empty file; fetch it again or leave the sample out".to_owned(),
             _ if file.starts_with(b"version https://git-lfs") => {
                 "a Git LFS pointer instead of the picture; run `git lfs pull` where it came from".to_owned()
+            }
+            _ if file.get(128..132) == Some(b"DICM") => {
+                "a DICOM file; make pictures of it with `lightbox data slices FILE --out DIR`".to_owned()
+            }
+            _ if crate::medical::is_nifti(file) || file.starts_with(&[0x1f, 0x8b]) => {
+                "a volume or another compressed file; make pictures of NIfTI with `lightbox data slices FILE --out DIR`"
+                    .to_owned()
             }
             _ => {
                 let first = &file[..file.len().min(8)];
