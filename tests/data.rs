@@ -545,3 +545,124 @@ fn errors_have_their_exit_codes_and_a_closed_pipe_is_none() {
     let out = child.wait_with_output().unwrap();
     assert_eq!((out.status.code(), stderr(&out).as_str()), (Some(0), ""));
 }
+
+/// Grey of 16 bits, from 0 to 5500.
+fn wide_png() -> Vec<u8> {
+    let mut out = std::io::Cursor::new(Vec::new());
+    let grey = |x: u32, _: u32| image::Luma([x as u16 * 100]);
+    image::ImageBuffer::from_fn(56, 40, grey).write_to(&mut out, image::ImageFormat::Png).unwrap();
+    out.into_inner()
+}
+
+fn question_about(image: &str) -> String {
+    let turns = json!([{"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "A scan."}]);
+    json!({"messages": turns, "images": [image]}).to_string()
+}
+
+#[test]
+fn pictures_of_16_bits_are_warned_of_and_slices_makes_them_visible() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("ct.png"), wide_png()).unwrap();
+    std::fs::write(at("d.jsonl"), question_about("ct.png")).unwrap();
+    let set = at("d.jsonl");
+    // A warning and no problem: LLaMA-Factory trains on it.
+    let report = json_of(&data(["check", s(&set), "--json"]), 0);
+    assert_eq!((&report["good"], &report["warnings"]), (&json!(1), &json!({"image_clipped": 1})), "{report}");
+    let text = stdout(&data(["check", s(&set)]), 0);
+    assert!(text.contains("image_clipped") && text.contains("lightbox data slices"), "{text}");
+    let shown = stdout(&data(["show", s(&set), "--index", "0"]), 0);
+    assert!(shown.contains("mode I;16") && shown.contains("values above 255 become white"), "{shown}");
+
+    let out = at("out");
+    let args = ["--window", "auto", "--question", "What is it?", "--answer", "A {kind} picture.", "--json"];
+    let report = json_of(&data(["slices", s(&at("ct.png")), "--out", s(&out)].iter().chain(&args)), 0);
+    assert_eq!((&report["pictures"], &report["samples"]), (&json!(1), &json!(1)), "{report}");
+    let table = std::fs::read_to_string(out.join("slices.jsonl")).unwrap();
+    let row: Value = serde_json::from_str(table.trim()).unwrap();
+    assert!(row["window"]["from"].as_str().unwrap().starts_with("percentiles 1-99"), "{row}");
+    let picture = image::open(out.join(row["image"].as_str().unwrap())).unwrap().to_luma8();
+    let (left, right) = (picture.get_pixel(1, 20).0[0], picture.get_pixel(54, 20).0[0]);
+    assert!(left < 20 && right > 235, "{left} {right}");
+    // What was made is a data set without a warning.
+    let report = json_of(&data(["check", "scans", "--dataset-dir", s(&out), "--json"]), 0);
+    assert_eq!((&report["good"], &report["warnings"]), (&json!(1), &Value::Null), "{report}");
+    let sheet = stdout(&data(["slices", s(&at("ct.png")), "--sheet", s(&at("sheet.png"))]), 0);
+    assert!(image::open(at("sheet.png")).is_ok() && !sheet.is_empty(), "{sheet}");
+}
+
+#[test]
+fn a_dicom_file_that_is_named_as_a_picture_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ct.dcm"), [vec![0; 128], b"DICM".to_vec(), vec![0; 64]].concat()).unwrap();
+    let set = dir.path().join("d.jsonl");
+    std::fs::write(&set, question_about("ct.dcm")).unwrap();
+    let report = json_of(&data(["check", s(&set), "--json"]), 11);
+    let reason = report["problems"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("lightbox data slices"), "{report}");
+    // It is no sound DICOM file either: that is said, and no picture is made.
+    let out = dir.path().join("out");
+    let made = data(["slices", s(&dir.path().join("ct.dcm")), "--out", s(&out), "--json"]);
+    assert_eq!(made.status.code(), Some(11), "{}", stderr(&made));
+    assert_eq!(std::fs::read_to_string(out.join("slices.jsonl")).unwrap_or_default(), "");
+}
+
+/// A tar archive with files of these names.
+fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, bytes) in members {
+        let mut header = [0; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..108].copy_from_slice(b"0000644\0");
+        header[124..136].copy_from_slice(format!("{:011o}\0", bytes.len()).as_bytes());
+        header[148..156].copy_from_slice(b"        ");
+        (header[156], header[257]) = (b'0', b'u');
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        out.extend(header);
+        out.extend(*bytes);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+/// MedTrinity's `25M_full`: captions in parquet, pictures in archives.
+#[test]
+fn packed_rows_and_archives_are_a_data_set_like_25m_demo() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let text = |values: [&str; 3]| Arc::new(StringArray::from_iter_values(values)) as ArrayRef;
+    let columns = [
+        ("file_name", text(["a-right lung.nii-105.png", "b.jpg", "gone.jpg"])),
+        ("caption", text(["First.", "Second.", "Third."])),
+        ("source", text(["flare23", "pmc_oa", "brats"])),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    std::fs::create_dir(at("25M_full")).unwrap();
+    let file = std::fs::File::create(at("25M_full/train-00000-of-00001.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let (png, jpeg) = (picture(image::ImageFormat::Png, 1), picture(image::ImageFormat::Jpeg, 2));
+    std::fs::create_dir(at("25M_accessible")).unwrap();
+    std::fs::write(at("25M_accessible/2.tar"), tar(&[("x/y/a-right lung.nii-105.png", &png)])).unwrap();
+    std::fs::write(at("25M_accessible/1.tar"), tar(&[("b.jpg", &jpeg), ("unknown.jpg", &jpeg)])).unwrap();
+
+    let (rows, archives, packed) = (at("25M_full"), at("25M_accessible"), at("packed"));
+    let args = ["pack", s(&rows), "--archives", s(&archives), "--out", s(&packed), "--json"];
+    let report = json_of(&data(args), 0);
+    let counts = ["rows", "packed", "unnamed", "repeated"].map(|key| report[key].as_u64().unwrap());
+    assert_eq!(counts, [3, 2, 1, 0], "{report}");
+    let shown = json_of(&data(["show", s(&packed), "--index", "1", "--json"]), 0);
+    assert!(shown.to_string().contains("First."), "{shown}");
+    let report = json_of(&data(["check", s(&packed), "--json"]), 0);
+    assert_eq!((&report["samples"], &report["good"]), (&json!(2), &json!(2)), "{report}");
+    // The same again has nothing to do; other archives are another data set.
+    let again = json_of(&data(args), 0);
+    assert_eq!((&again["packed"], &again["continued_at"]), (&json!(2), &json!(1)));
+    let other = data(["pack", s(&rows), "--archives", s(&at("25M_accessible/1.tar")), "--out", s(&packed)]);
+    assert_ne!(other.status.code(), Some(0));
+    assert!(stderr(&other).contains("--overwrite"), "{}", stderr(&other));
+}
