@@ -9,14 +9,14 @@
 //! out/.pack.json                which shards are whole and where the next one begins: a second run goes on there
 //! ```
 //! The archives are read once, in order; a shard ends between two of their members. So rows come in the order of the
-//! archives, and a run that was killed makes the same files as one that was not. Memory: 16 bytes a row for the names
-//! ([`names`]), one row group, one picture, and what zstd needs (128 MB at most).
+//! archives, and a run that was killed makes the same files as one that was not. Memory: 16 bytes a row ([`rows`]), one row
+//! group, one picture, and what zstd needs (128 MB at most).
 //!
 //! Read next: [`archive`] (members), [`shard`] (what is written).
 
 mod archive;
 mod journal;
-mod names;
+mod rows;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -30,7 +30,7 @@ use crate::fs;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use archive::{End, Member};
 use journal::{Journal, Place};
-use names::Names;
+use rows::{Rows, base};
 use serde_json::{Value, json};
 use shard::Shard;
 use std::collections::BTreeMap;
@@ -104,13 +104,13 @@ pub fn pack(o: &PackOptions, watch: &mut PackWatch<'_>) -> Result<Option<PackRep
     enough_space(&o.out, total, &journal, &sizes)?;
 
     let columns: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let rows = table.reopened(&columns);
-    let names = Names::read(&table.reopened(&[&name_column]), &name_column)?;
+    let name = texts.iter().position(|column| *column == name_column).unwrap_or_default();
+    let rows = Rows::read(&table.reopened(&columns), &texts, name, &o.out)?;
     let problems = Growing::resume(&o.out.join("problems.jsonl"), journal.problem_bytes)?;
     let problems = problems
         .ok_or_else(|| anyhow!("{}: problems.jsonl is shorter than it was; run with --overwrite", o.out.display()))?;
     let continued_at = journal.shards.len();
-    let mut packer = Packer { o, rows, names, name_column, texts, journal, journal_file, problems, shard: None };
+    let mut packer = Packer { o, rows, name_column, texts, journal, journal_file, problems, shard: None };
     packer.find_again()?;
     if !packer.journal.finished && !packer.go(&sizes, watch)? {
         return Ok(None);
@@ -121,10 +121,9 @@ pub fn pack(o: &PackOptions, watch: &mut PackWatch<'_>) -> Result<Option<PackRep
 /// The work, and how far it is.
 struct Packer<'a> {
     o: &'a PackOptions,
-    /// The text columns.
-    rows: ParquetTable,
-    names: Names,
+    rows: Rows,
     name_column: String,
+    /// The text columns.
     texts: Vec<String>,
     journal: Journal,
     journal_file: PathBuf,
@@ -148,8 +147,8 @@ impl Packer<'_> {
                 .row(row)
                 .and_then(|cells| cells.json(column))
                 .map_err(|f| anyhow!("{}: {}", made.origin(row), f.reason))?;
-            for entry in self.names.find(names::base(name.as_str().unwrap_or_default())) {
-                self.names.take(entry);
+            for (entry, _) in self.rows.find(base(name.as_str().unwrap_or_default()))? {
+                self.rows.take(entry);
             }
         }
         Ok(())
@@ -187,13 +186,13 @@ impl Packer<'_> {
 
     /// One file of an archive.
     fn member(&mut self, archive: &Path, member: Member) -> Result<()> {
-        let entries = self.names.find(names::base(&member.name));
-        let rows = self.rows_named(&entries, names::base(&member.name))?;
+        let name = base(&member.name);
+        let rows = self.rows.find(name)?;
         if rows.is_empty() {
             self.journal.unnamed += 1;
             return Ok(());
         }
-        if entries.iter().any(|&entry| self.names.is_taken(entry)) {
+        if rows.iter().any(|(entry, _)| self.rows.is_taken(*entry)) {
             self.journal.repeated += 1;
             return Ok(());
         }
@@ -207,33 +206,10 @@ impl Packer<'_> {
         }
         let Some(shard) = &mut self.shard else { bail!("no shard is open") };
         for (entry, cells) in rows {
-            shard.add(names::base(&member.name), &bytes, cells)?;
-            self.names.take(entry);
+            shard.add(name, &bytes, cells)?;
+            self.rows.take(entry);
         }
         Ok(())
-    }
-
-    /// The rows behind `entries` that have this very name, with their cells; two names may share a hash.
-    fn rows_named(&self, entries: &[usize], name: &str) -> Result<Vec<(usize, Vec<Option<String>>)>> {
-        let mut rows = Vec::new();
-        for &entry in entries {
-            let row = self.names.row(entry);
-            let read = || -> Result<Vec<Option<String>>, Fault> {
-                let cells = self.rows.row(row)?;
-                let text = |column: &String| match cells.json(column)? {
-                    Value::String(text) => Ok(Some(text)),
-                    _ => Ok(None),
-                };
-                self.texts.iter().map(text).collect()
-            };
-            let cells = read().map_err(|fault| anyhow!("{}: {}", self.rows.origin(row), fault.reason))?;
-            let own =
-                self.texts.iter().position(|column| *column == self.name_column).and_then(|i| cells[i].as_deref());
-            if own.map(names::base) == Some(name) {
-                rows.push((entry, cells));
-            }
-        }
-        Ok(rows)
     }
 
     fn problem(&mut self, archive: &Path, member: &str, fault: &Fault) -> Result<()> {
