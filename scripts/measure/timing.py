@@ -16,7 +16,7 @@ REPO = Path(__file__).resolve().parents[2]
 @dataclass
 class Usage:
     """What a finished process took: `cpu` is user + system seconds of it and its children, `peak` the most memory in bytes
-    that one of them held (files that it maps count)."""
+    that it held itself (VmHWM; files that it maps count)."""
     wall: float
     cpu: float
     stdout: str
@@ -32,6 +32,7 @@ def run(command: list[str], log: Path, env: dict | None = None) -> Usage:
     start = time.perf_counter()
     with open(log, "w") as err:
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=err, text=True)
+        watch = PeakMemory(process.pid)
         stdout = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
@@ -39,7 +40,25 @@ def run(command: list[str], log: Path, env: dict | None = None) -> Usage:
     if process.returncode != 0:
         tail = "\n".join((stdout + log.read_text()).splitlines()[-20:])
         raise SystemExit(f"{tail}\nexit code {process.returncode}: {' '.join(map(str, command))} (log: {log})")
-    return Usage(wall, usage.ru_utime + usage.ru_stime, stdout, 1024 * usage.ru_maxrss)
+    return Usage(wall, usage.ru_utime + usage.ru_stime, stdout, watch.peak)
+
+
+class PeakMemory(threading.Thread):
+    """The most memory of a process until it ends. Not wait4's ru_maxrss: that begins with what the parent held when it forked."""
+
+    def __init__(self, pid: int):
+        super().__init__(daemon=True)
+        self.status, self.peak = Path(f"/proc/{pid}/status"), 0
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                lines = self.status.read_text().splitlines()
+            except OSError:
+                return  # it has ended
+            self.peak = max([self.peak, *(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))])
+            time.sleep(0.02)
 
 
 def alternate(ours, peer, rounds: int) -> tuple[list, list]:
