@@ -91,10 +91,12 @@ pub fn pack(o: &PackOptions, watch: &mut PackWatch<'_>) -> Result<Option<PackRep
     let total = sizes.iter().sum();
     fs::create_dir_all(&o.out).with_context(|| format!("making {}", o.out.display()))?;
     let journal_file = o.out.join(".pack.json");
+    not_among_its_sources(o)?;
+    let fingerprint = fingerprint(o, &table, &name_column)?;
     if o.overwrite {
         remove_shards(&o.out)?;
     }
-    let journal = Journal::open(&journal_file, fingerprint(o, &table, &name_column)?, o.overwrite)?;
+    let journal = Journal::open(&journal_file, fingerprint, o.overwrite)?;
     if journal.shards.is_empty() && !shards_in(&o.out)?.is_empty() {
         bail!(
             "{} has shards (train-*.parquet) of another origin; nothing was changed: name another folder, or replace them with --overwrite",
@@ -275,6 +277,20 @@ fn name_column(table: &ParquetTable, chosen: Option<&str>) -> Result<String> {
 
 fn text_columns(table: &ParquetTable) -> Vec<String> {
     table.columns().iter().filter(|(_, kind)| *kind == ColumnKind::Text).map(|(name, _)| name.clone()).collect()
+}
+
+/// The rows often lie in files that are called as shards are: `overwrite` would take them for old ones.
+fn not_among_its_sources(o: &PackOptions) -> Result<()> {
+    let out = o.out.canonicalize().with_context(|| o.out.display().to_string())?;
+    let inside = |path: &&PathBuf| path.canonicalize().is_ok_and(|path| path.parent() == Some(out.as_path()));
+    if let Some(source) = o.rows.iter().find(inside) {
+        bail!(
+            "{} lies in {}, where the new files would go; nothing was changed: name another folder",
+            source.display(),
+            o.out.display()
+        );
+    }
+    Ok(())
 }
 
 fn shards_in(out: &Path) -> Result<Vec<PathBuf>> {

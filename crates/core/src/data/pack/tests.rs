@@ -175,6 +175,11 @@ fn other_options_and_strange_files_in_the_folder_are_refused_and_left_alone() {
     assert_eq!(std::fs::read(&strange).unwrap(), b"mine");
     let replaced = whole(&PackOptions { overwrite: true, ..o.clone() }).unwrap();
     assert_eq!(replaced.packed, 1);
+    // The rows themselves are called as shards are: they are never taken for old ones.
+    let source = o.out.with_file_name("train-00000-of-00001.parquet");
+    std::fs::copy(&o.rows[0], &source).unwrap();
+    let among = PackOptions { rows: vec![source.clone()], out: dir.into(), overwrite: true, ..o.clone() };
+    assert!(why(&among).contains("name another folder") && source.exists(), "{}", why(&among));
     let other = PackOptions { shard_bytes: 1, ..o.clone() };
     assert!(why(&other).contains("--overwrite"), "{}", why(&other));
     let named = |name: &str| PackOptions { name_column: Some(name.into()), ..o.clone() };
