@@ -9,11 +9,9 @@ use lightbox_core::runs::progress::short_time;
 use lightbox_core::runs::say::{on_terminal, say, say_progress};
 use lightbox_core::safe_text::clean_line;
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use unicode_width::UnicodeWidthChar;
 
@@ -50,12 +48,7 @@ pub fn watched<T>(
     json: bool,
     work: impl FnOnce(&mut dyn FnMut(&Progress) -> ControlFlow<()>) -> Result<T, HubError>,
 ) -> Result<T> {
-    let stop = Arc::new(AtomicBool::new(false));
-    // A second Ctrl-C ends us at once: what is half can be gone on with at any moment.
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, stop.clone())?;
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = super::stop_flag()?;
     let mut shown = Shown { json, last: None, told: Progress::default() };
     let mut failed = None;
     let outcome = work(&mut |progress| {

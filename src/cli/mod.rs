@@ -24,8 +24,11 @@ use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::say::say;
 use lightbox_core::safe_text::clean;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A terminal workbench for fine-tuning vision-language models. Without a command it opens.
 #[derive(Parser)]
@@ -119,6 +122,17 @@ fn end(outcome: anyhow::Result<ExitCode>) -> ExitCode {
         say(&format!("error: {}", clean(&format!("{error:#}"))));
         ExitCode::from(exit::code(&error) as u8)
     })
+}
+
+/// Set by Ctrl-C, SIGTERM or the end of the terminal: what is begun is put in order before the program ends. A second Ctrl-C
+/// ends it at once, which is for work that can be gone on with at any moment.
+fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 128 + SIGINT, stop.clone())?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -3,6 +3,7 @@
 use super::error::ApiError;
 use axum::http::StatusCode;
 use lightbox_core::chat::ModelChoice;
+use lightbox_core::hub::cached_name;
 use lightbox_core::safe_text::clean_line;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -72,12 +73,11 @@ impl Models {
 /// The name of a model folder: its Hub name where it lies in the Hub's cache (`models--ORG--NAME/snapshots/COMMIT`), else
 /// the folder's own.
 pub fn name_of(dir: &Path) -> String {
-    let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let word = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let snapshots = real.parent().filter(|parent| parent.ends_with("snapshots"));
-    let hub = snapshots.and_then(Path::parent).and_then(word);
-    let hub = hub.and_then(|name| name.strip_prefix("models--").map(|name| name.replace("--", "/")));
-    hub.or_else(|| word(&real)).unwrap_or_else(|| "model".to_owned())
+    let own = || {
+        let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        real.file_name().map(|name| name.to_string_lossy().into_owned())
+    };
+    cached_name(dir).or_else(own).unwrap_or_else(|| "model".to_owned())
 }
 
 #[cfg(test)]

@@ -10,12 +10,10 @@ use lightbox_core::data::table::parquet_files;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::safe_text::clean;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// MedTrinity-25M's 25M_full comes so: captions in parquet, pictures in archives that can only be read from their beginning.
 /// Packed it is laid out as its 25M_demo is, and can be browsed, checked, converted and trained from. Each archive is read
@@ -54,15 +52,11 @@ pub fn run(args: PackArgs) -> Result<Exit> {
         shard_bytes: args.shard_size,
         overwrite: args.overwrite,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = crate::cli::stop_flag()?;
     let mut progress = Progress::new("MB of archives read");
     let report = pack::pack(&options, &mut |done, total| {
         progress.set((done >> 20) as usize, (total >> 20) as usize);
-        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let seconds = progress.finish();
     let Some(report) = report? else {

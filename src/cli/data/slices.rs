@@ -10,12 +10,10 @@ use lightbox_core::medical::window::{PRESETS, WindowChoice};
 use lightbox_core::medical::{Axis, Bad, PictureFormat, SliceError, SliceOptions, SliceReport, slices};
 use lightbox_core::safe_text::{clean, clean_line};
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::Write;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A window says which values are seen; slices.jsonl says which one each picture was made with. Names, dates, numbers and
 /// texts of patients are not read; UIDs become hashes. An interrupted run goes on where it was when the same command is
@@ -170,12 +168,7 @@ pub fn run(args: SlicesArgs) -> Result<Exit> {
         sheet: args.sheet.is_some(),
         overwrite: args.overwrite,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    // A second Ctrl-C ends us at once: what is on the disk can be gone on with at any moment.
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, stop.clone())?;
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = crate::cli::stop_flag()?;
     let mut progress = Progress::new("slicing");
     let mut named = 0;
     let result = slices(&options, &mut |step| {

@@ -126,6 +126,17 @@ fn news(msg: Msg) -> Option<News> {
     if let Msg::News(7, news) = msg { Some(*news) } else { None }
 }
 
+/// What a follower that begins now tells first.
+fn first_news(dir: &RunDir) -> News {
+    let (watch, mut received) = watch(dir);
+    let stop = watch.stop.clone();
+    let thread = std::thread::spawn(move || follow::run(&watch));
+    let first = until(&mut received, news);
+    stop.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
+    first
+}
+
 #[test]
 fn a_follower_sends_what_is_there_then_only_what_is_new_and_ends_when_told() {
     let (_temp, dir) = run();
@@ -166,12 +177,7 @@ fn pictures_of_an_answer_are_found_where_the_worker_was_started() {
     let images = vec!["scan.png".to_owned(), "inside a.parquet row 1".to_owned()];
     let sample = Event::Sample { step: 1, prompt: "?".into(), images, text: "!".into(), tokens: 1, dt_ms: 1 };
     write(&dir, RunDir::EVENTS, 1, 1, sample);
-    let (watch, mut received) = watch(&dir);
-    let stop = watch.stop.clone();
-    let thread = std::thread::spawn(move || follow::run(&watch));
-    let first = until(&mut received, news);
-    stop.store(true, Ordering::Relaxed);
-    thread.join().unwrap();
+    let first = first_news(&dir);
     let Some((_, Event::Sample { images, .. })) = first.events.first() else { panic!("{first:?}") };
     assert_eq!(images, &[temp.path().join("scan.png").display().to_string(), "inside a.parquet row 1".into()]);
 }
@@ -191,12 +197,7 @@ fn answers_of_an_evaluation_are_read_from_the_run_s_folder_and_from_nowhere_else
         let answers = Answers { n: 1, ..Answers::default() };
         write(&dir, RunDir::EVENTS, 1, i as u64, Event::Answered { step: 5, path, answers, dt_ms: 1 });
     }
-    let (watch, mut received) = watch(&dir);
-    let stop = watch.stop.clone();
-    let thread = std::thread::spawn(move || follow::run(&watch));
-    let first = until(&mut received, news);
-    stop.store(true, Ordering::Relaxed);
-    thread.join().unwrap();
+    let first = first_news(&dir);
     let [answer] = &first.answers[..] else { panic!("{:?}", first.answers) };
     assert_eq!((answer.step, answer.prompt.as_str(), answer.text.as_str()), (5, "What?", "a"));
     assert_eq!(answer.label.as_deref(), Some("b"));

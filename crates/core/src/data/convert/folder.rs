@@ -3,7 +3,7 @@
 use super::{ConvertOptions, Format};
 use crate::data::dataset_info::FILE_NAME;
 use crate::data::parquet::ParquetTable;
-use crate::fs::safe_file_name;
+use crate::fs::{Space, safe_file_name, space};
 use anyhow::{Context, bail};
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -69,7 +69,7 @@ pub fn remove_if_there(path: &Path) -> anyhow::Result<()> {
 pub fn enough_space(table: &ParquetTable, rows: usize, done: usize, folder: &Path) -> anyhow::Result<()> {
     let stored: u64 = table.shards().map(|(.., bytes)| bytes).sum();
     let needed = (stored as f64 * rows.saturating_sub(done) as f64 / table.len().max(1) as f64) as u64;
-    if let Some(free) = free_bytes(folder)
+    if let Ok(Space { free_bytes: free, .. }) = space(folder)
         && free < needed
     {
         bail!(
@@ -80,17 +80,6 @@ pub fn enough_space(table: &ParquetTable, rows: usize, done: usize, folder: &Pat
         );
     }
     Ok(())
-}
-
-fn free_bytes(folder: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: `path` is NUL-terminated and `stat` is plain data that the call fills.
-    let stat = unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then_some(stat)?
-    };
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Puts the pictures on the disk, all at once: a sync for each would take longer than the conversion.
