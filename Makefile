@@ -27,9 +27,9 @@ test: build ## all tests (those that compare with PEFT need `make reference` onc
 	$(STEP) "Build of the tests" cargo test --release --workspace --no-run
 	$(STEP) "Tests" $(TESTED) cargo test --release --workspace --no-fail-fast
 
-torture: build ## the tests of survival, 20 times as many kills, faults and races (about an hour)
-	$(STEP) "Build of the tests" cargo test --release --test survive --no-run
-	$(STEP) "Torture" $(TESTED) LIGHTBOX_TORTURE=20 cargo test --release --test survive -- --nocapture --test-threads 2
+torture: build ## 20 times as many kills, faults and races, and a data set of 25 million samples (hours)
+	$(STEP) "Build of the tests" cargo test --release --test survive --test scale --no-run
+	$(STEP) "Torture" $(TESTED) LIGHTBOX_TORTURE=20 cargo test --release --test survive --test scale -- --nocapture --test-threads 2
 
 lint: libtorch ## formatting, and warnings as errors
 	$(STEP) "Formatting" scripts/if-installed.sh fmt --all --check

@@ -90,15 +90,27 @@ def make(work: Path) -> tuple[Path, Path, int]:
     return model, adapter, size
 
 
+def held(pid: int) -> dict:
+    """RssAnon and RssFile of a process and all that it started, in bytes."""
+    sums = {"RssAnon": 0, "RssFile": 0}
+    for member in timing.family(pid):
+        try:
+            lines = Path(f"/proc/{member}/status").read_text().splitlines()
+        except OSError:
+            continue  # it has ended
+        for key, _, value in (line.partition(":") for line in lines):
+            if key in sums:
+                sums[key] += 1024 * int(value.split()[0])
+    return sums
+
+
 def watched(command: list[str], env: dict) -> dict:
     """Seconds, and the most of RssAnon and RssFile in bytes."""
     start, most = time.perf_counter(), {"RssAnon": 0, "RssFile": 0}
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key in most:
-                most[key] = max(most[key], 1024 * int(value.split()[0]))
+        for key, now in held(process.pid).items():
+            most[key] = max(most[key], now)
         time.sleep(0.01)
     if process.returncode != 0:
         raise SystemExit(f"exit code {process.returncode}: {' '.join(command)}")

@@ -1,7 +1,8 @@
-"""transformers' generate over a data set's questions, in batches: peer_answering.py MODEL BENCH.json DTYPE DEVICE BATCH NEW_TOKENS
+"""transformers' generate over data sets' questions, in batches: peer_answering.py MODEL DTYPE DEVICE BATCH RUNS
 
-Prints one line of JSON: seconds (on the CPU: of the processor) and tokens of (batches, new tokens), each with reading and preparing the pictures, and the
-answers of the longest run. The first batch, which warms up, is not timed.
+RUNS is JSON: by name, a data set's file, a number of samples, and of new tokens. Prints one line of JSON: by name, seconds (on the
+CPU: of the processor) and tokens, each with reading and preparing the pictures; and all answers. The first batch, which warms up, is
+not timed.
 """
 import json
 import sys
@@ -17,15 +18,14 @@ torch.backends.cudnn.allow_tf32 = False
 
 @torch.no_grad()
 def main():
-    model, dataset, dtype, device, batch, new_tokens = sys.argv[1:]
+    model, dtype, device, batch, runs = sys.argv[1:]
     clock = time.process_time if device == "cpu" else time.perf_counter
-    batch, new_tokens, dataset = int(batch), int(new_tokens), Path(dataset)
+    batch, runs = int(batch), json.loads(runs)
     net = Qwen2VLForConditionalGeneration.from_pretrained(model, dtype={"f32": torch.float32, "bf16": torch.bfloat16}[dtype]).to(device).eval()
     processor = AutoProcessor.from_pretrained(model)
     processor.tokenizer.padding_side = "left"
-    samples = json.loads(dataset.read_text())
 
-    def answer(chosen, n):
+    def answer(dataset, chosen, n):
         images = [Image.open(dataset.parent / sample["images"][0]).convert("RGB") for sample in chosen]
         texts = []
         for sample in chosen:
@@ -42,16 +42,16 @@ def main():
         """Tokens up to the one that ends the answer; the rest is padding."""
         return next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
 
-    answer(samples[:batch], 4)
-    seconds, tokens, texts = [], [], []
-    for n in (1, new_tokens):
-        for batches in (1, 3):
-            start, rows = clock(), []
-            for i in range(batches):
-                rows += answer(samples[i * batch:(i + 1) * batch], n)
-            seconds.append((batches, n, clock() - start))
-            tokens.append((batches, n, sum(map(said, rows))))
-            texts = [processor.tokenizer.decode(row[:said(row)], skip_special_tokens=True) for row in rows]
+    seconds, tokens, texts = {}, {}, []
+    for name, (dataset, count, n) in {"warm": runs["one"], **runs}.items():
+        dataset = Path(dataset)
+        samples = json.loads(dataset.read_text())[:count]
+        start, rows = clock(), []
+        for i in range(0, count, batch):
+            rows += answer(dataset, samples[i:i + batch], n)
+        if name != "warm":
+            seconds[name], tokens[name] = clock() - start, sum(map(said, rows))
+            texts += [processor.tokenizer.decode(row[:said(row)], skip_special_tokens=True) for row in rows]
     print(json.dumps({"seconds": seconds, "tokens": tokens, "texts": texts}))
 
 

@@ -44,21 +44,37 @@ def run(command: list[str], log: Path, env: dict | None = None) -> Usage:
 
 
 class PeakMemory(threading.Thread):
-    """The most memory of a process until it ends. Not wait4's ru_maxrss: that begins with what the parent held when it forked."""
+    """The most memory of a process, or of the largest that it starts, until it ends. Not wait4's ru_maxrss: that begins with
+    what the parent held when it forked."""
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
-        self.status, self.peak = Path(f"/proc/{pid}/status"), 0
+        self.pid, self.peak = pid, 0
         self.start()
 
     def run(self):
-        while True:
-            try:
-                lines = self.status.read_text().splitlines()
-            except OSError:
-                return  # it has ended
-            self.peak = max([self.peak, *(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))])
+        while held := [peak_of(pid) for pid in family(self.pid)]:
+            self.peak = max(self.peak, *held)
             time.sleep(0.02)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it started, as far as they are alive."""
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+        children = [int(child) for task in tasks for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    except OSError:
+        return []  # it has ended
+    return [pid, *(member for child in children for member in family(child))]
+
+
+def peak_of(pid: int) -> int:
+    """The most memory of a process so far, in bytes."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return max((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), default=0)
 
 
 def alternate(ours, peer, rounds: int) -> tuple[list, list]:

@@ -54,7 +54,8 @@ const DOCS: &[(&str, &str)] = &[
     ("ignore_pad_token_for_loss", "将填充部分的标签设为 -100（不计损失）。设为 false 会对填充计算损失。"),
     ("disable_shuffling", "按文件顺序遍历数据，而不是每轮重新随机打乱。"),
     ("packing", "将多个样本拼成一行。仅支持 `false`。"),
-    ("streaming", "边训练边读取数据。仅支持 `false`。"),
+    ("streaming", "立即开始训练，样本轮到时才检查，而不是先全部检查一遍。需要 `max_steps`。"),
+    ("buffer_size", "配合 `streaming`：样本只与数据中相距不超过这么多的样本互换位置。"),
     (
         "on_bad_sample",
         "Lightbox 独有。遇到有问题的样本（图片缺失、轮次错误等）时：跳过并报告（`skip`），或拒绝开始训练（`refuse`）。",
@@ -147,7 +148,6 @@ const DOCS: &[(&str, &str)] = &[
 const NOTES: &[(&str, &str)] = &[
     ("trust_remote_code", "Lightbox 从不执行模型文件夹中的代码"),
     ("use_fast_tokenizer", "Lightbox 只有一种分词器和图像处理器，与快速版本一致"),
-    ("streaming", "Lightbox 总是按需读取图片"),
     ("preprocessing_num_workers", "只有文本和图片文件头会预先读取，由一个进程完成"),
     ("overwrite_cache", "Lightbox 不缓存分词结果"),
     ("dataloader_pin_memory", "批次如何传到 GPU 由 Lightbox 决定"),

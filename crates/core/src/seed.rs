@@ -5,40 +5,40 @@
 //! for `val_size`. Both repeat the generators of PyTorch and numpy bit by bit (`tests/golden/seed`). Everything else
 //! (dropout, initialisation, sampling of answers) takes its own seed from [`at`].
 
+mod buffer_shuffle;
 mod mt19937;
 mod pcg64;
 
+pub use buffer_shuffle::BufferShuffle;
 pub use mt19937::Mt19937;
 use pcg64::Pcg64;
 use sha2::{Digest, Sha256};
 
 /// `torch.randperm(n, generator=torch.Generator().manual_seed(seed))` on the CPU, dtype int64, PyTorch 2.11
-/// (`aten/src/ATen/native/TensorFactories.cpp`, `randperm_cpu`). Only the low 32 bits of the seed count there.
-pub fn torch_randperm(n: usize, seed: u64) -> Vec<usize> {
+/// (`aten/src/ATen/native/TensorFactories.cpp`, `randperm_cpu`). Only the low 32 bits of the seed count there. Up to 2^32
+/// samples, at 4 bytes each.
+pub fn torch_randperm(n: u32, seed: u64) -> Vec<u32> {
     // From here on the remainder of a 32-bit number is too uneven for PyTorch, and it takes another way.
-    const MANY: usize = u32::MAX as usize / 20;
+    const MANY: u32 = u32::MAX / 20;
     let mut random = Mt19937::new(seed as u32);
-    let mut order: Vec<usize> = (0..n).collect();
+    let mut order: Vec<u32> = (0..n).collect();
     if n < MANY {
         for i in 0..n.saturating_sub(1) {
-            order.swap(i, i + random.next_u32() as usize % (n - i));
+            order.swap(i as usize, (i + random.next_u32() % (n - i)) as usize);
         }
     } else {
         for i in 0..n {
             // swapping entry i, which is still i, is the "inside-out" Fisher-Yates shuffle
-            order.swap(i, (random.next_u64() % (i as u64 + 1)) as usize);
+            order.swap(i as usize, (random.next_u64() % (u64::from(i) + 1)) as usize);
         }
     }
     order
 }
 
 /// `numpy.random.default_rng(seed).permutation(n)` (PCG64), numpy 2.4.
-pub fn numpy_permutation(n: usize, seed: u64) -> Vec<usize> {
-    let mut random = Pcg64::new(seed);
-    let mut order: Vec<usize> = (0..n).collect();
-    for i in (1..n).rev() {
-        order.swap(i, random.up_to(i as u64) as usize);
-    }
+pub fn numpy_permutation(n: u32, seed: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..n).collect();
+    Pcg64::new(seed).shuffle(&mut order);
     order
 }
 
@@ -67,10 +67,10 @@ pub fn numpy_choices(shares: &[f64], seed: u64) -> impl Iterator<Item = usize> +
 ///
 /// # Errors
 /// A size that leaves one of the two without samples; exactly 1 is neither share nor count in LLaMA-Factory.
-pub fn train_test_split(n: usize, val_size: f64, seed: u64) -> anyhow::Result<(Vec<usize>, Vec<usize>)> {
-    let n_val = if val_size > 1.0 { val_size.trunc() } else { (val_size * n as f64).ceil() };
+pub fn train_test_split(n: u32, val_size: f64, seed: u64) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+    let n_val = if val_size > 1.0 { val_size.trunc() } else { (val_size * f64::from(n)).ceil() };
     anyhow::ensure!(
-        val_size > 0.0 && val_size != 1.0 && n_val >= 1.0 && n_val < n as f64,
+        val_size > 0.0 && val_size != 1.0 && n_val >= 1.0 && n_val < f64::from(n),
         "val_size {val_size} cannot split {n} samples: it must be a share between 0 and 1, or a count from 2 up, that leaves samples for training"
     );
     let mut validation = numpy_permutation(n, seed);
@@ -102,33 +102,30 @@ mod tests {
     const ORDERS: &str = include_str!("../../../tests/golden/seed/orders.json");
 
     /// Of the order as little-endian 64-bit integers.
-    fn sha256(order: &[usize]) -> String {
+    fn sha256(order: &[u32]) -> String {
         let mut hash = Sha256::new();
-        order.iter().for_each(|&i| hash.update((i as u64).to_le_bytes()));
+        order.iter().for_each(|&i| hash.update(u64::from(i).to_le_bytes()));
         hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    fn check(name: &str, permutation: fn(usize, u64) -> Vec<usize>) {
+    fn check(name: &str, order: impl Fn(u32, u64, &serde_json::Value) -> Vec<u32>) {
         let orders: serde_json::Value = serde_json::from_str(ORDERS).unwrap();
         let rows = orders[name].as_array().unwrap();
-        assert!(rows.len() > 80);
+        assert!(rows.len() > 40);
         for row in rows {
-            let (n, seed) = (row["n"].as_u64().unwrap() as usize, row["seed"].as_u64().unwrap());
-            let order = permutation(n, seed);
+            let order = order(row["n"].as_u64().unwrap() as u32, row["seed"].as_u64().unwrap(), row);
             match row["order"].as_array() {
-                Some(expected) => assert_eq!(
-                    order,
-                    expected.iter().map(|v| v.as_u64().unwrap() as usize).collect::<Vec<_>>(),
-                    "n {n} seed {seed}"
-                ),
-                None => assert_eq!(sha256(&order), row["sha256"].as_str().unwrap(), "n {n} seed {seed}"),
+                Some(expected) => {
+                    assert_eq!(order, expected.iter().map(|v| v.as_u64().unwrap() as u32).collect::<Vec<_>>(), "{row}")
+                }
+                None => assert_eq!(sha256(&order), row["sha256"].as_str().unwrap(), "{row}"),
             }
         }
     }
 
     #[test]
     fn sample_orders_are_pytorchs() {
-        check("torch_randperm", torch_randperm);
+        check("torch_randperm", |n, seed, _| torch_randperm(n, seed));
     }
 
     /// PyTorch's other way, for 214,748,364 samples and more. Measured once with torch 2.11.0.
@@ -142,7 +139,15 @@ mod tests {
 
     #[test]
     fn validation_splits_are_numpys() {
-        check("numpy_permutation", numpy_permutation);
+        check("numpy_permutation", |n, seed, _| numpy_permutation(n, seed));
+    }
+
+    #[test]
+    fn orders_while_reading_are_those_of_datasets() {
+        check("buffer_shuffle", |n, seed, row| {
+            let (buffer, epoch) = (row["buffer"].as_u64().unwrap() as usize, row["epoch"].as_u64().unwrap());
+            BufferShuffle::new(n, buffer, seed, epoch).collect()
+        });
     }
 
     /// Observed in LLaMA-Factory 0.9.5: 13 samples, `val_size: 0.3`, seed 42.

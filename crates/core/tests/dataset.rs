@@ -1,11 +1,12 @@
 //! LLaMA-Factory's data sets: its layouts, its rules, its broken samples.
 
-use lightbox_core::data::{Dataset, DatasetOptions, Encoder, ImageRef, Mix, Problem, Sample, check, prepare};
+use lightbox_core::data::{Dataset, DatasetOptions, Encoder, ImageRef, Mix, Problem, Sample, Samples, check};
 use lightbox_core::text::{EncodeOptions, Role, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/llamafactory/data")
@@ -347,37 +348,76 @@ fn encode_options() -> EncodeOptions {
     EncodeOptions { cutoff_len: 1024, train_on_prompt: false, mask_history: false, default_system: None }
 }
 
+fn encoder<'a>(of: &'a (Tokenizer, ImageProcessor), budget: PixelBudget, options: &'a EncodeOptions) -> Encoder<'a> {
+    Encoder { tokenizer: &of.0, processor: &of.1, budget, options }
+}
+
 #[test]
-fn prepare_separates_the_usable_from_the_bad_and_keeps_the_order() {
-    let (tokenizer, processor) = tiny();
+fn samples_are_the_usable_ones_in_their_order_and_the_bad_are_named() {
+    let (tiny, options) = (tiny(), encode_options());
+    let encoder = encoder(&tiny, PixelBudget { min: 1024, max: 65536 }, &options);
     let d = open(&golden(), &["bad_missing_image", "demo", "bad_fewer_images", "bad_all"]).unwrap();
-    let budget = PixelBudget { min: 1024, max: 65536 };
-    let mut last = (0, 0);
-    let (good, bad) =
-        prepare(&d, &tokenizer, &processor, budget, &encode_options(), &mut |done, total| last = (done, total));
+    let (mut last, mut problems) = ((0, 0), Vec::new());
+    let samples = Samples::check(Arc::new(d), None, &encoder, &mut |step| {
+        last = (step.done, step.total);
+        problems.extend(step.problems.iter().map(|p| (p.index, p.kind)));
+    })
+    .unwrap();
     assert_eq!(last, (18, 18));
-    assert_eq!(good.iter().map(|p| p.index).collect::<Vec<_>>(), (1..15).chain([16]).collect::<Vec<_>>());
-    let problems: Vec<_> = bad.iter().map(|p| (p.index, p.kind)).collect();
+    let indices: Vec<usize> = (0..samples.len()).map(|row| samples.index(row)).collect();
+    assert_eq!(indices, (1..15).chain([16]).collect::<Vec<_>>());
     assert_eq!(problems, [(0, "image_missing"), (15, "image_count"), (17, "odd_turns")]);
-    for sample in &good {
-        let pads = sample.encoded.input_ids.iter().filter(|&&id| id == tokenizer.image_pad).count() as i64;
+    for row in 0..samples.len() {
+        let (sample, pixels) = samples.load(row, &encoder).unwrap();
+        let facts = samples.facts(row).unwrap();
+        let pads = sample.encoded.input_ids.iter().filter(|&&id| id == tiny.0.image_pad).count() as i64;
         assert_eq!(pads, sample.encoded.grids.iter().map(|g| g.iter().product::<i64>() / 4).sum::<i64>());
         assert_eq!(sample.images.len(), sample.encoded.grids.len());
+        assert_eq!((facts.tokens as usize, facts.patches as i64), (sample.encoded.input_ids.len(), pads * 4));
+        assert_eq!(pixels.len() as i64, pads * 4 * 1176);
+        // Loading for the model and looking at a sample beforehand are two roads to the same tokens.
+        let looked_at = encoder.encode(sample.index, samples.dataset().get(sample.index).unwrap()).unwrap();
+        assert_eq!((looked_at.encoded.input_ids, looked_at.digest), (sample.encoded.input_ids, sample.digest));
     }
 }
 
 #[test]
+fn a_sample_that_has_changed_since_it_was_checked_is_not_taken_for_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("d.jsonl");
+    let row = |answer: &str| {
+        format!(
+            r#"{{"messages": [{{"role": "user", "content": "Where?"}}, {{"role": "assistant", "content": "{answer}"}}]}}"#
+        )
+    };
+    std::fs::write(&file, format!("{}\n{}\n", row("left"), row("here"))).unwrap();
+    let (tiny, options) = (tiny(), encode_options());
+    let encoder = encoder(&tiny, PixelBudget::default(), &options);
+    let d = open(Path::new("."), &[file.to_str().unwrap()]).unwrap();
+    let samples = Samples::check(Arc::new(d), None, &encoder, &mut |_| {}).unwrap();
+    // As many bytes as before, so the place of the second row has not changed.
+    std::fs::write(&file, format!("{}\n{}\n", row("up !"), row("here"))).unwrap();
+    let problem = samples.load(0, &encoder).unwrap_err();
+    assert!(problem.reason.contains("changed") && problem.origin.contains("d.jsonl"), "{problem}");
+}
+
+#[test]
 fn pictures_in_parquet_stay_there_until_they_are_asked_for() {
-    let (tokenizer, processor) = tiny();
+    let (tiny, options) = (tiny(), encode_options());
+    let encoder = encoder(&tiny, PixelBudget::default(), &options);
     let file = golden().join("../../parquet/sharegpt.parquet");
     let d = open(Path::new("."), &[file.to_str().unwrap()]).unwrap();
-    let (good, bad) = prepare(&d, &tokenizer, &processor, PixelBudget::default(), &encode_options(), &mut |_, _| {});
-    assert!(bad.is_empty(), "{bad:?}");
-    assert!(good[0].images.iter().all(|image| matches!(image, ImageRef::Stored { .. })));
-    for (image, grid) in good[0].images.iter().zip(&good[0].encoded.grids) {
-        assert_eq!(processor.process(&image.load().unwrap(), Some(PixelBudget::default())).unwrap().grid, *grid);
+    let with_pictures = d.get(0).unwrap();
+    assert!(with_pictures.images.iter().all(|image| matches!(image, ImageRef::Stored { .. })));
+    let (sample, pixels) = encoder.encode_pixels(0, with_pictures).unwrap();
+    let mut expected = Vec::new();
+    for (image, grid) in sample.images.iter().zip(&sample.encoded.grids) {
+        let patches = tiny.1.process(&image.load().unwrap(), Some(PixelBudget::default())).unwrap();
+        assert_eq!(patches.grid, *grid);
+        expected.extend(patches.values);
     }
-    assert!(good[1].images.is_empty());
+    assert!(!expected.is_empty() && pixels == expected);
+    assert!(d.get(1).unwrap().images.is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Data sets as they come from strangers and broken disks: every fault is named with its line and a stable kind, the rows
 //! around it are read, and nothing hangs. What rows mean is tested in `dataset.rs`, parquet in `parquet_table.rs`.
 
-use lightbox_core::data::{CheckReport, Dataset, DatasetOptions, check, prepare};
+use lightbox_core::data::{CheckReport, Dataset, DatasetOptions, Encoder, Samples, Step, check};
 use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(path)
@@ -382,10 +383,17 @@ fn a_picture_that_vanishes_between_check_and_reading_is_left_out_and_counted() {
     std::fs::remove_file(set.path("good.png")).unwrap();
     let model = golden("models/tiny-tied");
     let (tokenizer, processor) = (Tokenizer::from_dir(&model).unwrap(), ImageProcessor::from_dir(&model).unwrap());
-    let (good, bad) =
-        prepare(&open, &tokenizer, &processor, PixelBudget::default(), &EncodeOptions::default(), &mut |_, _| {});
-    assert_eq!(good.iter().map(|p| p.index).collect::<Vec<_>>(), [1]);
-    assert_eq!(bad.iter().map(|p| (p.index, p.kind)).collect::<Vec<_>>(), [(0, "image_missing")]);
+    let encoder = Encoder {
+        tokenizer: &tokenizer,
+        processor: &processor,
+        budget: PixelBudget::default(),
+        options: &EncodeOptions::default(),
+    };
+    let mut bad = Vec::new();
+    let mut watch = |step: Step<'_>| bad.extend(step.problems.iter().map(|p| (p.index, p.kind)));
+    let samples = Samples::check(Arc::new(open), None, &encoder, &mut watch).unwrap();
+    assert_eq!((0..samples.len()).map(|row| samples.index(row)).collect::<Vec<_>>(), [1]);
+    assert_eq!(bad, [(0, "image_missing")]);
 }
 
 #[test]

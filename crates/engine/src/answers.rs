@@ -12,25 +12,20 @@ use crate::generate::{Finish, Options, Prompt, Row, generate_rows};
 use crate::model::Qwen2Vl;
 use crate::train::batches::Source;
 use anyhow::Result;
-use lightbox_core::data::{Dataset, ImageRef, Prepared, Problem};
+use lightbox_core::data::{Encoder, ImageRef, Problem, Samples};
 use lightbox_core::evaluate::journal::Journal;
 use lightbox_core::evaluate::predictions::Prediction;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::Profile;
 use lightbox_core::seed;
-use lightbox_core::text::{Tokenizer, number_pictures};
-use lightbox_core::vision::{ImageProcessor, PixelBudget};
+use lightbox_core::text::number_pictures;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub struct Work<'a> {
     pub model: &'a Qwen2Vl,
-    pub tokenizer: &'a Tokenizer,
-    pub processor: &'a ImageProcessor,
-    /// Where `samples` come from.
-    pub dataset: &'a Dataset,
-    pub samples: &'a [Prepared],
-    pub budget: PixelBudget,
+    pub samples: &'a Samples,
+    pub encoder: Encoder<'a>,
     pub profile: &'a Profile,
     pub options: &'a Options,
     /// `Picture 1:` before the first picture, and so on.
@@ -63,7 +58,7 @@ pub fn answer_all(
     let mut go_on = || if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     progress(journal.rows().len());
     for batch in batches(work.samples, (0..work.samples.len()).collect(), work.batch_size) {
-        if batch.iter().all(|&row| journal.rows().contains_key(&work.samples[row].index)) {
+        if batch.iter().all(|&row| journal.rows().contains_key(&work.samples.index(row))) {
             continue;
         }
         let Some(rows) = answer(work, &batch, &mut go_on, &mut made)? else { break };
@@ -75,8 +70,9 @@ pub fn answer_all(
 }
 
 /// `rows` (positions in `samples`), batch by batch.
-pub fn batches(samples: &[Prepared], mut rows: Vec<usize>, size: usize) -> Vec<Vec<usize>> {
-    rows.sort_by_key(|&row| std::cmp::Reverse(samples[row].encoded.input_ids.len())); // stable: then the data's order
+pub fn batches(samples: &Samples, mut rows: Vec<usize>, size: usize) -> Vec<Vec<usize>> {
+    let length = |row: usize| samples.facts(row).map_or(0, |facts| facts.tokens);
+    rows.sort_by_key(|&row| std::cmp::Reverse(length(row))); // stable: then the data's order
     rows.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
@@ -90,11 +86,11 @@ pub fn answer(
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
     made: &mut Made,
 ) -> Result<Option<Vec<Prediction>>> {
-    let (model, tokenizer) = (work.model, work.tokenizer);
+    let (model, tokenizer) = (work.model, work.encoder.tokenizer);
     let mut questions = Vec::with_capacity(batch.len());
     for &row in batch {
-        match question(work, &work.samples[row]) {
-            Ok((prompt, label)) => questions.push((row, prompt, label)),
+        match question(work, row) {
+            Ok(question) => questions.push((row, question)),
             Err(problem) => made.problems.push(problem),
         }
     }
@@ -102,37 +98,35 @@ pub fn answer(
         return Ok(Some(vec![]));
     }
     // A draw is a function of seed and token: under one seed all samples would draw alike.
-    let own = |&(row, ..): &(usize, Prompt, String)| {
+    let own = |&(row, _): &(usize, Question)| {
         let mut options = work.options.clone();
-        options.generation.seed = seed::at(options.generation.seed, "predict", &[work.samples[row].index as u64]);
+        options.generation.seed = seed::at(options.generation.seed, "predict", &[work.samples.index(row) as u64]);
         options
     };
     let options: Vec<Options> = questions.iter().map(own).collect();
     let rows: Vec<Row> =
-        questions.iter().zip(&options).map(|((_, prompt, _), options)| Row { prompt, options }).collect();
+        questions.iter().zip(&options).map(|((_, asked), options)| Row { prompt: &asked.prompt, options }).collect();
     let answers = generate_rows(model, tokenizer, &rows, None, &mut |_| go_on())?;
     if answers.iter().any(|a| a.finish == Finish::Cancelled) {
         return Ok(None);
     }
-    let source =
-        Source { samples: work.samples, tokenizer, processor: work.processor, budget: work.budget, multiple: 1 };
+    let source = Source { samples: work.samples, encoder: work.encoder, multiple: 1 };
     let mut rows = Vec::with_capacity(answers.len());
-    for ((row, prompt, label), answer) in questions.iter().zip(answers) {
+    for ((row, asked), answer) in questions.into_iter().zip(answers) {
         if go_on().is_break() {
             return Ok(None);
         }
         made.tokens += answer.ids.len();
-        let sample = &work.samples[*row];
-        let loss = if work.loss { Some(label_loss(model, &source, *row)?) } else { None };
+        let loss = if work.loss { Some(label_loss(model, &source, row)?) } else { None };
         rows.push(Prediction {
-            prompt: tokenizer.decode(&prompt.ids, false)?,
+            prompt: tokenizer.decode(&asked.prompt.ids, false)?,
             predict: match work.profile.skip_special_tokens {
                 true => answer.text,
                 false => tokenizer.decode(&answer.ids, false)?,
             },
-            label: format!("{label}\n"), // the template's, as in LLaMA-Factory's file
-            index: Some(sample.index),
-            images: sample.images.iter().map(ImageRef::describe).collect(),
+            label: format!("{}\n", asked.label), // the template's, as in LLaMA-Factory's file
+            index: Some(work.samples.index(row)),
+            images: asked.images,
             loss_sum: loss.map(|(sum, _)| sum),
             n_target_tokens: loss.map(|(_, n)| n),
         });
@@ -140,20 +134,26 @@ pub fn answer(
     Ok(Some(rows))
 }
 
-/// A sample's question, encoded, and the answer that the data has for it.
-fn question(work: &Work, prepared: &Prepared) -> Result<(Prompt, String), Problem> {
-    let (tokenizer, processor) = (work.tokenizer, work.processor);
-    let sample = work.dataset.get(prepared.index)?;
+/// A sample's question, encoded, its pictures, and the answer that the data has for it.
+struct Question {
+    prompt: Prompt,
+    images: Vec<String>,
+    label: String,
+}
+
+fn question(work: &Work, row: usize) -> Result<Question, Problem> {
+    let Encoder { tokenizer, processor, budget, .. } = work.encoder;
+    let index = work.samples.index(row);
+    let sample = work.samples.dataset().get(index)?;
     let mut conversation = sample.conversation;
     let label = conversation.messages.pop().map(|m| m.content).unwrap_or_default();
     if work.number_pictures {
         number_pictures(&mut conversation);
     }
     let system = work.profile.default_system.as_deref();
-    match encode(tokenizer, processor, &conversation, &sample.images, work.budget, system) {
-        Ok(prompt) => Ok((prompt, label)),
-        Err(e) => {
-            Err(Problem { index: prepared.index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") })
-        }
+    let images = sample.images.iter().map(ImageRef::describe).collect();
+    match encode(tokenizer, processor, &conversation, &sample.images, budget, system) {
+        Ok(prompt) => Ok(Question { prompt, images, label }),
+        Err(e) => Err(Problem { index, origin: sample.origin, kind: "unreadable", reason: format!("{e:#}") }),
     }
 }

@@ -6,11 +6,12 @@ use crate::model::loader::Source;
 use crate::model::{Loader, Qwen2Vl};
 use crate::weights::Weights;
 use anyhow::{Context, Result, bail};
+use lightbox_core::data::Encoder;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::generation::ModelDefaults;
 use lightbox_core::profile;
-use lightbox_core::text::Tokenizer;
-use lightbox_core::vision::ImageProcessor;
+use lightbox_core::text::{EncodeOptions, Tokenizer};
+use lightbox_core::vision::{ImageProcessor, PixelBudget};
 use std::path::{Path, PathBuf};
 use tch::{Cuda, Device, Kind};
 
@@ -65,6 +66,13 @@ pub struct Ready {
     pub processor: ImageProcessor,
     /// How the model itself wants its answers chosen.
     pub defaults: ModelDefaults,
+}
+
+impl Ready {
+    /// What makes tokens of samples for this model.
+    pub fn encoder<'a>(&'a self, budget: PixelBudget, options: &'a EncodeOptions) -> Encoder<'a> {
+        Encoder { tokenizer: &self.tokenizer, processor: &self.processor, budget, options }
+    }
 }
 
 /// Tokenizer and picture processor of a model folder, checked against its config.

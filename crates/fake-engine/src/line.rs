@@ -33,7 +33,7 @@ pub struct Line {
     plan: StepPlan,
     micro_time: Duration,
     /// The permutation of the epoch that was asked for last.
-    order: (u64, Vec<usize>),
+    order: (u64, Vec<u32>),
     w: Vec<f32>,
     gradient: Vec<f32>,
     mean: Vec<f32>,
@@ -74,12 +74,12 @@ impl Line {
     fn rows(&mut self, epoch: u64, range: std::ops::Range<usize>) -> Vec<usize> {
         if self.order.0 != epoch {
             let order = match self.shuffles {
-                true => seed::torch_randperm(self.plan.samples, self.data_seed.wrapping_add(epoch)),
-                false => (0..self.plan.samples).collect(),
+                true => seed::torch_randperm(self.plan.samples as u32, self.data_seed.wrapping_add(epoch)),
+                false => (0..self.plan.samples as u32).collect(),
             };
             self.order = (epoch, order);
         }
-        self.order.1[range].to_vec()
+        self.order.1[range].iter().map(|&row| row as usize).collect()
     }
 }
 

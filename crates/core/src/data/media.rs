@@ -75,8 +75,21 @@ impl From<MediaError> for Fault {
 }
 
 impl ImageRef {
-    /// The picture's encoded bytes; regular files only, at most [`MAX_IMAGE_BYTES`].
+    /// The picture's encoded bytes; regular files only, at most [`MAX_IMAGE_BYTES`]. A network file system may fail once
+    /// and then be well again: such an error counts from its third time on.
     pub fn load(&self) -> Result<Cow<'_, [u8]>, MediaError> {
+        let mut again = 2;
+        loop {
+            match self.try_load() {
+                Err(MediaError::Io { source, .. }) if source.raw_os_error() == Some(libc::EIO) && again > 0 => {
+                    again -= 1
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_load(&self) -> Result<Cow<'_, [u8]>, MediaError> {
         match self {
             Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
             Self::File(path) => read_regular_file(path).map(Cow::Owned),

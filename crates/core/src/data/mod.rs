@@ -3,7 +3,7 @@
 //! The road of one row, in reading order:
 //! [`dataset_info`] says which file and which columns → [`table`] fetches row *i* on demand (JSON through
 //! [`json_index`], parquet through [`parquet`]) → [`layout`] turns the row into a [`Conversation`] and a list of
-//! pictures → [`Dataset::get`] hands out the [`Sample`]. [`prepare`](prepare()) encodes all of them for training;
+//! pictures → [`Dataset::get`] hands out the [`Sample`] → an [`Encoder`] makes its tokens. [`Samples`] are those that training uses;
 //! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
 //! LLaMA-Factory data set of a parquet one. [`preview`] and [`search`] serve lists that scroll through millions of
 //! samples; [`discover`](discover()) and [`register`](register()) are for those who choose a set and name it.
@@ -31,6 +31,7 @@ mod preview;
 mod problem;
 pub mod query;
 pub(crate) mod register;
+mod samples;
 mod sampling;
 mod search;
 mod shards;
@@ -50,11 +51,12 @@ pub(crate) use media::open_regular;
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
 pub use mix::Mix;
 pub(crate) use picture::look;
-pub use prepare::{Encoder, Prepared, prepare};
+pub use prepare::{Encoder, Prepared};
 pub use preview::{PEEK_CHARS, Peek};
 pub use problem::{Fault, Problem, kind};
 pub use query::{Query, QueryError};
 pub use register::{RegisterError, describe, register, unregister};
+pub use samples::{Facts, Samples, no_labels, patches};
 pub use search::{Search, SearchStep};
 pub use stats::{Stats, stats, stats_spread};
 pub use summary::{Bar, Summary};

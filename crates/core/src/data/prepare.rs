@@ -1,4 +1,4 @@
-//! From a data set to samples that can be trained on: tokens and picture grids now, pixels when they are needed.
+//! One sample as training takes it: its tokens and labels, the grids of its pictures, and their pixels where they are wanted.
 
 use super::parallel::in_order;
 use super::picture;
@@ -8,7 +8,7 @@ use crate::text::{EncodeOptions, Encoded, Seen, Tokenizer, encode_conversation, 
 use crate::vision::{Grid, ImageProcessor, PixelBudget};
 use std::ops::{ControlFlow, Range};
 
-/// A sample ready for training: tokens now, pixels on demand.
+/// A sample ready for training.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// Index in the data set.
@@ -19,8 +19,14 @@ pub struct Prepared {
     pub images: Vec<ImageRef>,
     pub image_labels: Option<Vec<Vec<String>>>,
     /// Hash of all that training takes from this sample: index, texts, tokens, labels and the pictures' bytes.
-    /// [`crate::runs::identity::data`] makes the data's fingerprint of it.
     pub digest: [u8; 32],
+}
+
+impl Prepared {
+    /// Some token is learnt: a sample without one would make the mean of its micro-batch 0/0.
+    pub fn learns(&self) -> bool {
+        self.encoded.labels.iter().skip(1).any(|label| *label != -100)
+    }
 }
 
 /// What is needed to say how many tokens a sample has.
@@ -36,8 +42,36 @@ pub struct Encoder<'a> {
 impl Encoder<'_> {
     /// Encodes sample `index`; its pictures are looked at (header, size, whether the end is there), not decoded.
     pub fn encode(&self, index: usize, sample: Sample) -> Result<Prepared, Problem> {
+        self.encode_with(index, sample, &mut |bytes| self.grid(bytes))
+    }
+
+    /// [`Self::encode`] with the pixels of all pictures, as the model takes them: `[patches, 1176]`, row-major.
+    pub fn encode_pixels(&self, index: usize, sample: Sample) -> Result<(Prepared, Vec<f32>), Problem> {
+        let mut values = Vec::new();
+        let prepared = self.encode_with(index, sample, &mut |bytes| {
+            let patches = self.processor.process(bytes, Some(self.budget));
+            let patches = patches.map_err(|e| Fault::new(e.kind(), e.to_string()))?;
+            // One picture is the rule, and its pixels are the largest thing there is: they are not copied.
+            if values.is_empty() {
+                values = patches.values
+            } else {
+                values.extend_from_slice(&patches.values)
+            }
+            Ok(patches.grid)
+        })?;
+        Ok((prepared, values))
+    }
+
+    /// `grid` says how many patches a picture of the given bytes has.
+    fn encode_with(
+        &self,
+        index: usize,
+        sample: Sample,
+        grid: &mut dyn FnMut(&[u8]) -> Result<Grid, Fault>,
+    ) -> Result<Prepared, Problem> {
         let mut digest = Digest::of(index);
-        match self.try_encode(&sample, &mut digest) {
+        let encoded = self.grids(&sample, &mut digest, grid).and_then(|grids| self.with_grids(&sample, grids));
+        match encoded {
             Ok(encoded) => Ok(Prepared {
                 index,
                 digest: digest.finish(&sample, &encoded),
@@ -55,7 +89,7 @@ impl Encoder<'_> {
     /// # Errors
     /// What keeps it from being encoded at all.
     pub fn seen(&self, index: usize, sample: &Sample) -> Result<Seen, Problem> {
-        let grids = self.grids(sample, &mut Digest::of(index));
+        let grids = self.grids(sample, &mut Digest::of(index), &mut |bytes| self.grid(bytes));
         let seen = grids.and_then(|grids| {
             seen(self.tokenizer, &sample.conversation, &grids, self.options)
                 .map_err(|e| Fault::new(e.kind(), e.to_string()))
@@ -75,8 +109,7 @@ impl Encoder<'_> {
         in_order(range.len(), work, |i, result| sink(range.start + i, result));
     }
 
-    fn try_encode(&self, sample: &Sample, digest: &mut Digest) -> Result<Encoded, Fault> {
-        let grids = self.grids(sample, digest)?;
+    fn with_grids(&self, sample: &Sample, grids: Vec<Grid>) -> Result<Encoded, Fault> {
         if let Some(labels) = &sample.image_labels {
             let tokens: usize = grids.iter().filter_map(image_tokens).sum();
             if labels.len() != tokens {
@@ -93,17 +126,25 @@ impl Encoder<'_> {
             .map_err(|e| Fault::new(e.kind(), e.to_string()))
     }
 
-    fn grids(&self, sample: &Sample, digest: &mut Digest) -> Result<Vec<Grid>, Fault> {
-        sample.images.iter().map(|image| self.grid(image, digest)).collect()
+    fn grids(
+        &self,
+        sample: &Sample,
+        digest: &mut Digest,
+        grid: &mut dyn FnMut(&[u8]) -> Result<Grid, Fault>,
+    ) -> Result<Vec<Grid>, Fault> {
+        let one = |image: &ImageRef| {
+            let bytes = image.load()?;
+            digest.bytes(&bytes);
+            grid(&bytes)
+                .map_err(|fault| Fault::new(fault.kind, format!("picture {}: {}", image.describe(), fault.reason)))
+        };
+        sample.images.iter().map(one).collect()
     }
 
-    fn grid(&self, image: &ImageRef, digest: &mut Digest) -> Result<Grid, Fault> {
-        let name = |fault: Fault| Fault::new(fault.kind, format!("picture {}: {}", image.describe(), fault.reason));
-        let bytes = image.load()?;
-        digest.bytes(&bytes);
+    fn grid(&self, bytes: &[u8]) -> Result<Grid, Fault> {
         // The header alone would let a cut picture through, to be found in the middle of training.
-        picture::look(&bytes).map_err(name)?;
-        self.processor.grid(&bytes, Some(self.budget)).map_err(|e| name(Fault::new(e.kind(), e.to_string())))
+        picture::look(bytes)?;
+        self.processor.grid(bytes, Some(self.budget)).map_err(|e| Fault::new(e.kind(), e.to_string()))
     }
 }
 
@@ -154,27 +195,4 @@ impl Digest {
         }
         *self.0.finalize().as_bytes()
     }
-}
-
-/// Reads and encodes all samples (picture headers only), checks them, and separates the usable from the bad.
-/// `progress(done, total)` is called now and then. Both lists are in the order of the data set.
-pub fn prepare(
-    d: &Dataset,
-    t: &Tokenizer,
-    p: &ImageProcessor,
-    budget: PixelBudget,
-    o: &EncodeOptions,
-    progress: &mut dyn FnMut(usize, usize),
-) -> (Vec<Prepared>, Vec<Problem>) {
-    let encoder = Encoder { tokenizer: t, processor: p, budget, options: o };
-    let (mut good, mut bad) = (Vec::with_capacity(d.len()), Vec::new());
-    encoder.encode_all(d, 0..d.len(), &mut |i, result| {
-        match result {
-            Ok(prepared) => good.push(prepared),
-            Err(problem) => bad.push(problem),
-        }
-        progress(i + 1, d.len());
-        ControlFlow::Continue(())
-    });
-    (good, bad)
 }

@@ -46,6 +46,8 @@ pub mod kind {
     pub const IMAGE_CLIPPED: &str = "image_clipped";
     /// `image_labels` does not fit the picture's tokens.
     pub const IMAGE_LABELS: &str = "image_labels";
+    /// No token is left to learn from after the cut at `cutoff_len`.
+    pub const NO_LABELS: &str = "no_labels";
     /// Videos and audio, which are not supported.
     pub const UNSUPPORTED_MEDIA: &str = "unsupported_media";
     /// A parquet page that cannot be decoded.

@@ -182,7 +182,8 @@ fn unless_missing(result: io::Result<()>) -> io::Result<()> {
 /// # Errors
 /// Names the folder that could not be made.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+    // The folder of a bare file name is "": the working directory.
+    if path.is_dir() || path.as_os_str().is_empty() {
         return Ok(());
     }
     let above = parent(path);

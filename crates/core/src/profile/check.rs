@@ -79,9 +79,24 @@ pub(super) fn check(p: &Profile) -> Vec<Conflict> {
     );
     refuse(p.packing, &["packing"], "`packing: true` is not supported by Lightbox yet; remove it or set it to false");
     refuse(
-        p.streaming,
-        &["streaming"],
-        "`streaming: true` is not supported by Lightbox; pictures are always read on demand, so set it to false",
+        p.streaming && p.max_steps_set().is_none(),
+        &["streaming", "max_steps"],
+        "`streaming` needs `max_steps`: how many samples can be used is not known beforehand",
+    );
+    refuse(
+        p.streaming && p.max_samples.is_some(),
+        &["streaming", "max_samples"],
+        "`streaming` and `max_samples` exclude each other: `max_steps` says how many samples are used",
+    );
+    refuse(
+        p.streaming && p.val_size > 0.0 && p.val_size < 1.0,
+        &["streaming", "val_size"],
+        "with `streaming`, `val_size` must be a whole number: a share of samples that are not counted is not known",
+    );
+    refuse(
+        p.streaming && p.stage == Stage::Vision,
+        &["streaming", "stage"],
+        "`stage: vision` has to know all `image_labels` beforehand: remove `streaming`",
     );
     refuse(
         p.image_min_pixels > p.image_max_pixels,

@@ -214,8 +214,10 @@ keys! {
         disable_shuffling: bool = false;
         /// Several samples in one row. Only `false` is supported.
         packing: bool = false;
-        /// Read the data while training. Only `false` is supported.
-        streaming: bool = false, note "pictures are always read on demand here";
+        /// Begin at once, and check each sample when its turn comes, rather than all of them first. Needs `max_steps`.
+        streaming: bool = false;
+        /// With `streaming`, samples change places with others that are no further away in the data than this.
+        buffer_size: usize = 16384, in Range::from(1.0);
         /// Lightbox's own. A bad sample (missing picture, odd turns, …) is left out and reported (`skip`), or training
         /// does not start (`refuse`).
         on_bad_sample: OnBad = OnBad::Skip;

@@ -71,7 +71,6 @@ pub(super) static OTHER_KEYS: &[(&str, &str, Option<&str>)] = &[
     ("badam_verbose", "0", None),
     ("batch_eval_metrics", "false", None),
     ("bf16_full_eval", "false", None),
-    ("buffer_size", "16384", Some("it matters only for streaming")),
     ("compute_accuracy", "false", None),
     ("crop_to_patches", "false", None),
     ("data_shared_file_system", "false", Some("it matters only with several machines")),

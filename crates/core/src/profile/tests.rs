@@ -101,11 +101,7 @@ fn every_key_is_documented_for_forms() {
                 || key.default().is_null()
                 || super::setting::Setting::read(&key.default()).is_none_or(|x| key.range.contains(x))
         );
-        assert!(
-            key.note.is_none() || key.doc().starts_with("LLaMA-Factory:") || key.name == "streaming",
-            "{}",
-            key.name
-        );
+        assert!(key.note.is_none() || key.doc().starts_with("LLaMA-Factory:"), "{}", key.name);
     }
     let rank = KEYS.iter().find(|key| key.name == "lora_rank").unwrap();
     assert_eq!(rank.allowed(), "a whole number, 1 or more");
@@ -400,7 +396,9 @@ fn combinations_that_llamafactory_refuses_are_refused() {
         ("packing: true", "`packing: true` is not supported"),
         ("ignore_pad_token_for_loss: false", "would train on padding"),
         ("stage: vision", "`stage: vision` trains whole weights"),
-        ("streaming: true", "`streaming: true` is not supported"),
+        ("streaming: true", "`streaming` needs `max_steps`"),
+        ("streaming: true\nmax_steps: 5\nmax_samples: 9", "`streaming` and `max_samples` exclude each other"),
+        ("streaming: true\nmax_steps: 5\nval_size: 0.1", "`val_size` must be a whole number"),
         ("image_max_pixels: 100", "must not be larger"),
         ("adapter_name_or_path: a\nfinetuning_type: full", "needs `finetuning_type: lora`"),
         ("lora_target: null", "names no module"),

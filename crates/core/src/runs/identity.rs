@@ -1,20 +1,11 @@
-//! What a run was trained on and from, in a few bytes: a resumed run compares them with its checkpoint's.
+//! The model that a run began with, in a few bytes: a resumed run compares them with its checkpoint's. What it was trained on:
+//! [`crate::data::Samples::fingerprint`].
 
-use crate::data::Prepared;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-
-/// Fingerprint of the training samples, in order: another sample, text, picture, order or encoding is another one.
-pub fn data(samples: &[Prepared]) -> String {
-    let mut hash = blake3::Hasher::new();
-    for sample in samples {
-        hash.update(&sample.digest);
-    }
-    format!("{} samples, blake3 {}", samples.len(), hash.finalize().to_hex())
-}
 
 /// Small files of a model folder that decide what its weights mean.
 const SMALL: [&str; 2] = ["config.json", "tokenizer.json"];

@@ -16,7 +16,7 @@ use super::steps::{StepPlan, interval};
 use super::trainer_log::{self, TrainerLog};
 use super::trainer_state::{LogEntry, TrainerState};
 use super::{RunDir, model_card, plot};
-use crate::data::Problem;
+use crate::data::{self, Samples};
 use crate::exit::{self, Exit};
 use crate::profile::{Profile, TokenCount};
 use crate::safe_text::clean;
@@ -88,6 +88,11 @@ pub struct ModelFacts {
     pub device: String,
 }
 
+/// So many samples that cannot be used are named. With a wrong `media_dir` that is every one of perhaps millions.
+const NAMED: usize = 10_000;
+/// How far the check of the samples is, for those who watch: an hour of it is 1,200 lines.
+const TELL_EVERY: Duration = Duration::from_secs(3);
+
 /// Everything that is open for writing while a run goes on.
 pub struct Report<'a> {
     profile: &'a Profile,
@@ -100,6 +105,10 @@ pub struct Report<'a> {
     first: trainer_log::Session,
     started: Instant,
     flos_per_token: f64,
+    /// Samples that cannot be used, found before training.
+    left_out: usize,
+    /// When it was last told how far the check before training is.
+    told: Instant,
     /// A log could not be written, and that was said.
     log_broken: bool,
     /// The closing lines of the logs are written.
@@ -121,6 +130,8 @@ impl<'a> Report<'a> {
             first: trainer_log::Session::default(),
             started: Instant::now(),
             flos_per_token: 0.0,
+            left_out: 0,
+            told: Instant::now(),
             log_broken: false,
             closed: false,
         }
@@ -128,36 +139,54 @@ impl<'a> Report<'a> {
 
     // ---- before the first step
 
-    pub fn preparing(&mut self, done: usize, total: usize) {
+    /// A sample was checked before training; what is left out is named.
+    pub fn preparing(&mut self, step: data::Step<'_>) {
+        for problem in step.problems {
+            self.left_out += 1;
+            if self.left_out <= NAMED {
+                self.event(&Event::DataIssue {
+                    source: problem.origin.clone(),
+                    sample: problem.index as u64,
+                    kind: problem.kind.into(),
+                    reason: problem.reason.clone(),
+                    action: "skipped".into(),
+                });
+                say(&format!("left out: {}: {} ({})", clean(&problem.origin), clean(&problem.reason), problem.kind));
+            }
+        }
+        if self.told.elapsed() >= TELL_EVERY && step.done < step.total {
+            self.told = Instant::now();
+            let (done, total) = (Some(step.done as u64), Some(step.total as u64));
+            self.event(&Event::Phase { phase: Phase::PreparingData, done, total });
+        }
         if on_terminal() {
-            say_progress(&format!("checking samples {done}/{total}"));
-            if done == total {
-                say(&format!("{total} samples checked"));
+            say_progress(&format!("checking samples {}/{}", step.done, step.total));
+            if step.done == step.total {
+                say(&format!("{} samples checked", step.total));
             }
         }
     }
 
-    /// What there is to learn from; every sample that was left out is named.
-    pub fn data(&mut self, problems: &[Problem], train: usize, eval: usize, truncated: usize) {
-        for p in problems {
-            self.event(&Event::DataIssue {
-                source: p.origin.clone(),
-                sample: p.index as u64,
-                kind: p.kind.into(),
-                reason: p.reason.clone(),
-                action: "skipped".into(),
-            });
-            say(&format!("left out: {}: {} ({})", clean(&p.origin), clean(&p.reason), p.kind));
+    /// What there is to learn from, and so many samples to evaluate on.
+    pub fn data(&mut self, train: &Samples, eval: usize) {
+        let truncated = train.all_facts().iter().filter(|facts| facts.truncated).count();
+        let (n, left_out) = (train.len(), self.left_out);
+        if left_out > NAMED {
+            let text = format!("{left_out} samples are left out; only the first {NAMED} of them are named");
+            self.warning("left_out", &text, Some("`lightbox data check` counts them by what is wrong"));
         }
         if truncated > 0 {
             let text = format!(
-                "{truncated} of {train} samples are longer than cutoff_len {} and lose text",
+                "{truncated} of {n} samples are longer than cutoff_len {} and lose text",
                 self.profile.cutoff_len
             );
             self.warning("truncated", &text, Some("raise cutoff_len; `lightbox data stats` shows the lengths"));
         }
         let eval = if eval == 0 { String::new() } else { format!(", {eval} to evaluate on") };
-        say(&format!("{train} samples to train on{eval}, {} left out", problems.len()));
+        match self.profile.streaming {
+            true => say(&format!("{n} samples to train on, checked when their turn comes{eval}")),
+            false => say(&format!("{n} samples to train on{eval}, {left_out} left out")),
+        }
     }
 
     /// The attempt goes on from a checkpoint.

@@ -4,6 +4,7 @@
 
 const MULTIPLIER: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
 
+#[derive(Debug)]
 pub(super) struct Pcg64 {
     state: u128,
     increment: u128,
@@ -26,7 +27,7 @@ impl Pcg64 {
         self.state = self.state.wrapping_mul(MULTIPLIER).wrapping_add(self.increment);
     }
 
-    fn next_u64(&mut self) -> u64 {
+    pub(super) fn next_u64(&mut self) -> u64 {
         self.step();
         let folded = (self.state >> 64) as u64 ^ self.state as u64;
         folded.rotate_right((self.state >> 122) as u32)
@@ -57,6 +58,13 @@ impl Pcg64 {
             if bits & mask <= max {
                 return bits & mask;
             }
+        }
+    }
+
+    /// `Generator.shuffle`.
+    pub(super) fn shuffle(&mut self, order: &mut [u32]) {
+        for i in (1..order.len()).rev() {
+            order.swap(i, self.up_to(i as u64) as usize);
         }
     }
 }

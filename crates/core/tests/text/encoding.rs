@@ -64,8 +64,7 @@ fn the_order_of_the_demo_run_is_torchs() {
     let batches = json_lines("llamafactory/dump-main/batches.jsonl");
     for epoch in 0..3 {
         let order: Vec<i64> = batches.iter().filter(|b| b["epoch"] == epoch).flat_map(|b| ids(&b["indices"])).collect();
-        let ours: Vec<i64> =
-            lightbox_core::seed::torch_randperm(13, 42 + epoch).into_iter().map(|i| i as i64).collect();
+        let ours: Vec<i64> = lightbox_core::seed::torch_randperm(13, 42 + epoch).into_iter().map(i64::from).collect();
         assert_eq!(ours, order);
     }
 }

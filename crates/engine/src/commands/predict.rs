@@ -3,10 +3,10 @@
 
 use crate::answers::{Work, answer_all};
 use crate::setup::Ready;
-use crate::train::data::tell_left_out;
+use crate::train::data::{tell_left_out, usable};
 use anyhow::{Context, Result, anyhow};
 use lightbox_core::args::{GenerateArgs, PredictArgs, ResolvedModel, WorkArgs};
-use lightbox_core::data::{Dataset, Prepared, Problem, prepare};
+use lightbox_core::data::Samples;
 use lightbox_core::evaluate::classes::Classes;
 use lightbox_core::evaluate::journal::{Journal, is_finished};
 use lightbox_core::evaluate::measures::{Scores, measures, named};
@@ -50,9 +50,9 @@ pub fn run(args: &PredictArgs) -> Result<Exit> {
 
 /// A data set, prepared, and how it is to be answered.
 pub(super) struct Set<'a> {
-    dataset: Dataset,
-    samples: Vec<Prepared>,
-    problems: Vec<Problem>,
+    samples: Samples,
+    /// Samples that cannot be used.
+    skipped: usize,
     resolved: &'a ResolvedModel,
     profile: &'a Profile,
     generation: Generation,
@@ -81,20 +81,12 @@ impl<'a> Set<'a> {
         profile: &'a Profile,
         generate: &GenerateArgs,
     ) -> Result<Self> {
-        let dataset = Dataset::open(&crate::train::dataset_options(profile, &profile.dataset)).because(Exit::Data)?;
         let options = crate::train::encode_options(profile);
-        let (tokenizer, processor) = (&ready.tokenizer, &ready.processor);
-        let (samples, problems) = prepare(&dataset, tokenizer, processor, resolved.budget, &options, &mut |_, _| {});
-        tell_left_out(&problems);
-        if samples.is_empty() {
-            let (names, bad) = (profile.dataset.join(","), problems.len());
-            return Err(anyhow!("no sample of {names} can be used; {bad} are bad (`lightbox data check` lists them)"))
-                .because(Exit::Data);
-        }
+        let (samples, skipped) = usable(profile, &ready.encoder(resolved.budget, &options)).because(Exit::Data)?;
         let asked = generate.options();
         let generation = asked.settle(Some(profile), &ready.defaults).because(Exit::Config)?;
         let number_pictures = asked.number_pictures;
-        Ok(Self { dataset, samples, problems, resolved, profile, generation, number_pictures })
+        Ok(Self { samples, skipped, resolved, profile, generation, number_pictures })
     }
 
     /// Answers all samples into `output`, with `adapters` on the model; goes on where an earlier process was stopped.
@@ -112,7 +104,7 @@ impl<'a> Set<'a> {
         let settings = self.settings(ready, adapters, work)?;
         if !work.fresh && is_finished(output, &settings) {
             let rows = predictions::read(output).because(Exit::Data)?;
-            let left_out = self.dataset.len() - rows.len();
+            let left_out = self.samples.dataset().len() - rows.len();
             return Ok(Done { rows, new: 0, batches: 0, time: Duration::ZERO, tokens: 0, left_out });
         }
         let mut journal = Journal::open(output, &settings, work.fresh).map_err(|error| {
@@ -125,13 +117,11 @@ impl<'a> Set<'a> {
             eprintln!("{kept} answers are there from before; going on behind them");
         }
         let options = super::options(self.generation.clone(), &ready.model.config, &ready.tokenizer);
+        let encode_options = crate::train::encode_options(self.profile);
         let todo = Work {
             model: &ready.model,
-            tokenizer: &ready.tokenizer,
-            processor: &ready.processor,
-            dataset: &self.dataset,
             samples: &self.samples,
-            budget: self.resolved.budget,
+            encoder: ready.encoder(self.resolved.budget, &encode_options),
             profile: self.profile,
             number_pictures: self.number_pictures,
             options: &options,
@@ -149,7 +139,7 @@ impl<'a> Set<'a> {
                 .because(Exit::Stopped);
         }
         let rows = journal.finish(output, &settings).because(Exit::Disk)?;
-        let left_out = self.problems.len() + made.problems.len();
+        let left_out = self.skipped + made.problems.len();
         let time = started.elapsed();
         Ok(Done { new: rows.len() - kept, rows, batches: made.batches, time, tokens: made.tokens, left_out })
     }
@@ -163,7 +153,7 @@ impl<'a> Set<'a> {
             "version": 1,
             "model": contents(&r.model).because(Exit::Model)?,
             "adapter": adapters,
-            "data": identity::data(&self.samples),
+            "data": self.samples.fingerprint(),
             "dtype": r.dtype,
             "device": format!("{:?}", ready.model.device()),
             "image_max_pixels": r.budget.max,

@@ -2,11 +2,10 @@
 
 use crate::model::{Ctx, Qwen2Vl};
 use crate::train::batches::Source;
-use crate::train::data::tell_left_out;
+use crate::train::data::usable;
 use crate::train::step::{MicroBatch, cross_entropy, target_tokens};
 use anyhow::Result;
 use lightbox_core::args::ScoreArgs;
-use lightbox_core::data::{Dataset, prepare};
 use lightbox_core::exit::{Because, Exit};
 use serde_json::json;
 use std::io::Write;
@@ -18,54 +17,32 @@ pub fn run(args: &ScoreArgs) -> Result<Exit> {
     let resolved = args.model.resolve().because(Exit::Config)?;
     let profile = args.data.over(resolved.profile.as_ref()).because(Exit::Config)?;
     let ready = super::load(&resolved)?;
-    let dataset = Dataset::open(&crate::train::dataset_options(&profile, &profile.dataset)).because(Exit::Data)?;
-    let (samples, problems) = prepare(
-        &dataset,
-        &ready.tokenizer,
-        &ready.processor,
-        resolved.budget,
-        &crate::train::encode_options(&profile),
-        &mut |_, _| {},
-    );
-    tell_left_out(&problems);
-    if samples.is_empty() {
-        return Err(anyhow::anyhow!(
-            "no sample of {} can be used; {} are bad (`lightbox data check` lists them)",
-            profile.dataset.join(","),
-            problems.len()
-        ))
-        .because(Exit::Data);
-    }
-
-    let source = Source {
-        samples: &samples,
-        tokenizer: &ready.tokenizer,
-        processor: &ready.processor,
-        budget: resolved.budget,
-        multiple: 1,
-    };
+    let options = crate::train::encode_options(&profile);
+    let encoder = ready.encoder(resolved.budget, &options);
+    let (samples, skipped) = usable(&profile, &encoder).because(Exit::Data)?;
+    let source = Source { samples: &samples, encoder, multiple: 1 };
     let mut out = std::io::stdout().lock();
     let (mut total_loss, mut total_tokens) = (0.0f64, 0usize);
-    for (row, sample) in samples.iter().enumerate() {
+    for row in 0..samples.len() {
+        let index = samples.index(row);
         let (loss_sum, n) = label_loss(&ready.model, &source, row)?;
         total_loss += loss_sum;
         total_tokens += n;
         if args.json {
-            writeln!(out, "{}", json!({"index": sample.index, "loss_sum": loss_sum, "n_target_tokens": n}))?;
+            writeln!(out, "{}", json!({"index": index, "loss_sum": loss_sum, "n_target_tokens": n}))?;
         } else {
-            writeln!(out, "{:>8}  loss {:9.6}  over {n} tokens", sample.index, loss_sum / n.max(1) as f64)?;
+            writeln!(out, "{index:>8}  loss {:9.6}  over {n} tokens", loss_sum / n.max(1) as f64)?;
         }
     }
     let mean = total_loss / total_tokens.max(1) as f64;
     if args.json {
-        let summary = json!({"mean": mean, "loss_sum": total_loss, "n_target_tokens": total_tokens, "samples": samples.len(), "skipped": problems.len()});
+        let summary = json!({"mean": mean, "loss_sum": total_loss, "n_target_tokens": total_tokens, "samples": samples.len(), "skipped": skipped});
         writeln!(out, "{summary}")?;
     } else {
         writeln!(
             out,
-            "mean loss {mean:.6} over {total_tokens} tokens of {} samples; {} samples left out",
-            samples.len(),
-            problems.len()
+            "mean loss {mean:.6} over {total_tokens} tokens of {} samples; {skipped} samples left out",
+            samples.len()
         )?;
     }
     Ok(Exit::Finished)

@@ -3,6 +3,7 @@
 //! Training goes on as if nothing had been: no gradient is taken, nothing is drawn from a generator (dropout and draws are
 //! functions of their place), and what the answers needed is given back to the device before the next update.
 
+use super::batches::Source;
 use super::trainer::Trainer;
 use crate::answers::{self, Made, Work};
 use crate::commands::options;
@@ -10,7 +11,7 @@ use crate::generate::Options;
 use crate::guard::guarded_bare;
 use crate::model::Qwen2Vl;
 use anyhow::{Result, anyhow};
-use lightbox_core::data::{Dataset, Problem};
+use lightbox_core::data::Problem;
 use lightbox_core::evaluate::predictions::Prediction;
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::fault;
@@ -26,34 +27,27 @@ use tch::Device;
 
 /// What stays the same from one evaluation to the next.
 pub struct Answering {
-    /// Where the evaluation samples come from.
-    dataset: Dataset,
     options: Options,
 }
 
 impl Answering {
     /// # Errors
     /// The model's own generation_config.json cannot be read; keys of the profile that are out of range.
-    pub fn new(
-        profile: &Profile,
-        dataset: Dataset,
-        dir: &Path,
-        model: &Qwen2Vl,
-        tokenizer: &Tokenizer,
-    ) -> Result<Self> {
+    pub fn new(profile: &Profile, dir: &Path, model: &Qwen2Vl, tokenizer: &Tokenizer) -> Result<Self> {
         let defaults = ModelDefaults::of(dir).because(Exit::Model)?;
         let generation = at_evaluation(profile, &defaults).because(Exit::Config)?;
-        Ok(Self { dataset, options: options(generation, &model.config, tokenizer) })
+        Ok(Self { options: options(generation, &model.config, tokenizer) })
     }
 }
 
-/// Answers the profile's choice of the first `n` evaluation samples. `micro`: safe points of this evaluation so far.
+/// Answers the profile's choice of the first `n` samples of `source`. `micro`: safe points of this evaluation so far.
 /// `None`: abandoned.
 ///
 /// # Errors
 /// The device is lost. Whatever else goes wrong with a sample leaves it without an answer.
 pub fn answer(
     trainer: &Trainer,
+    source: &Source,
     answering: &Answering,
     n: usize,
     mut micro: u64,
@@ -62,11 +56,8 @@ pub fn answer(
     let started = Instant::now();
     let work = Work {
         model: &trainer.model,
-        tokenizer: trainer.eval.tokenizer,
-        processor: trainer.eval.processor,
-        dataset: &answering.dataset,
-        samples: trainer.eval.samples,
-        budget: trainer.eval.budget,
+        samples: source.samples,
+        encoder: source.encoder,
         profile: trainer.profile,
         options: &answering.options,
         number_pictures: false,
@@ -121,7 +112,8 @@ fn as_many_as_can_be(
     };
     give_back(work.model.device());
     if let [row] = batch {
-        let (index, origin) = (work.samples[*row].index, work.samples[*row].origin.clone());
+        let index = work.samples.index(*row);
+        let origin = work.samples.dataset().origin(index);
         unanswered.push(Problem { index, origin, kind: "unanswered", reason: format!("{error:#}") });
         return Ok(Some(Vec::new()));
     }

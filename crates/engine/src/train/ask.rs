@@ -4,7 +4,7 @@ use super::trainer::Trainer;
 use crate::commands::{encode, options};
 use crate::generate::{Prompt, generate};
 use anyhow::{Result, bail};
-use lightbox_core::data::ImageRef;
+use lightbox_core::data::{Encoder, ImageRef};
 use lightbox_core::generation::{AskOptions, ModelDefaults};
 use lightbox_core::profile::Stage;
 use lightbox_core::runs::commands::SampleNow;
@@ -29,7 +29,7 @@ pub fn ask(trainer: &Trainer, request: &SampleNow) -> Result<Vec<Sampled>> {
         Some(prompt) => vec![given(trainer, prompt, &request.images)?],
         None => from_data(trainer, request.n.max(1))?,
     };
-    let (model, tokenizer) = (&trainer.model, trainer.feed.source.tokenizer);
+    let (model, tokenizer) = (&trainer.model, trainer.feed.source.encoder.tokenizer);
     let asked = AskOptions {
         do_sample: Some(false),
         max_new_tokens: Some(request.max_new_tokens.unwrap_or(MAX_NEW_TOKENS)),
@@ -55,30 +55,31 @@ pub fn ask(trainer: &Trainer, request: &SampleNow) -> Result<Vec<Sampled>> {
 }
 
 fn given(trainer: &Trainer, prompt: &str, images: &[String]) -> Result<Question> {
-    let source = &trainer.feed.source;
+    let Encoder { tokenizer, processor, budget, .. } = trainer.feed.source.encoder;
     let messages = vec![Message { role: Role::User, content: with_image_marks(prompt, images.len()) }];
     let conversation = Conversation { system: None, tools: None, messages };
     let pictures: Vec<ImageRef> = images.iter().map(|path| ImageRef::File(path.into())).collect();
     let system = trainer.profile.default_system.as_deref();
-    let encoded = encode(source.tokenizer, source.processor, &conversation, &pictures, source.budget, system)?;
+    let encoded = encode(tokenizer, processor, &conversation, &pictures, budget, system)?;
     Ok((prompt.to_owned(), images.to_vec(), encoded))
 }
 
 /// The questions of the first `n` evaluation samples, or training samples if there are none to evaluate on.
 fn from_data(trainer: &Trainer, n: usize) -> Result<Vec<Question>> {
-    let source = if trainer.eval.samples.is_empty() { &trainer.feed.source } else { &trainer.eval };
+    let source = trainer.eval.as_ref().unwrap_or(&trainer.feed.source);
+    let tokenizer = source.encoder.tokenizer;
     let question = |row: usize| {
-        let sample = &source.samples[row];
-        let host = source.assemble(&[row])?;
-        let ids = &sample.encoded.input_ids;
+        let (sample, pixel_values) = match source.samples.load(row, &source.encoder) {
+            Ok(loaded) => loaded,
+            Err(problem) => bail!("{}: {}", problem.origin, problem.reason),
+        };
+        let mut ids = sample.encoded.input_ids;
         // The last answer begins after `<|im_start|>assistant\n`, which is three tokens.
-        let end = ids.iter().rposition(|id| *id == source.tokenizer.im_start).map_or(ids.len(), |at| at + 3);
-        let ids = ids[..end.min(ids.len())].to_vec();
-        // Without the picture that is invented for a sample that has none.
-        let pixel_values = if host.batch.fake_image { Vec::new() } else { host.pixel_values };
-        let prompt = source.tokenizer.decode(&ids, true)?;
+        let end = ids.iter().rposition(|id| *id == tokenizer.im_start).map_or(ids.len(), |at| at + 3);
+        ids.truncate(end);
+        let prompt = tokenizer.decode(&ids, true)?;
         let images = sample.images.iter().map(ImageRef::describe).collect();
-        Ok((prompt, images, Prompt { ids, grids: sample.encoded.grids.clone(), pixel_values }))
+        Ok((prompt, images, Prompt { ids, grids: sample.encoded.grids, pixel_values }))
     };
     (0..n.min(source.samples.len())).map(question).collect()
 }

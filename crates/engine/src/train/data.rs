@@ -1,12 +1,12 @@
-//! The samples of a profile: read, checked, encoded, split.
+//! The samples of a profile: read, checked, split.
 
 use anyhow::{Result, bail};
-use lightbox_core::data::{Dataset, DatasetOptions, OnBad, Prepared, Problem, prepare};
+use lightbox_core::data::{Dataset, DatasetOptions, Encoder, OnBad, Problem, Samples, Step};
 use lightbox_core::profile::{Profile, Stage};
 use lightbox_core::safe_text::clean;
-use lightbox_core::seed;
-use lightbox_core::text::{EncodeOptions, Tokenizer};
-use lightbox_core::vision::{ImageProcessor, PixelBudget};
+use lightbox_core::text::EncodeOptions;
+use lightbox_core::vision::PixelBudget;
+use std::sync::Arc;
 
 /// The data keys of a profile, for the data sets `names`.
 pub fn dataset_options(p: &Profile, names: &[String]) -> DatasetOptions {
@@ -28,72 +28,66 @@ pub fn pixel_budget(p: &Profile) -> PixelBudget {
     PixelBudget { min: p.image_min_pixels, max: p.image_max_pixels }
 }
 
-/// Training and evaluation samples, and what was left out.
-pub struct Samples {
-    pub train: Vec<Prepared>,
-    pub eval: Vec<Prepared>,
-    /// Where `eval` comes from.
-    pub eval_from: Dataset,
-    pub problems: Vec<Problem>,
+/// Training and evaluation samples; nothing to evaluate on is `None`.
+pub struct Split {
+    pub train: Samples,
+    pub eval: Option<Samples>,
 }
 
-/// Reads and checks everything before the first step: a bad sample shows now, not in hour 30.
+/// Opens and checks everything before the first step: a bad sample shows now, not in hour 30. With `streaming`, only what
+/// is evaluated on. `watch` hears of every sample, and of those that are left out.
 ///
 /// # Errors
 /// A data set that does not open; bad samples where `on_bad_sample: refuse`; nothing left to train on.
-pub fn load(
-    p: &Profile,
-    tokenizer: &Tokenizer,
-    processor: &ImageProcessor,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Samples> {
-    let mut read = |names: &[String]| -> Result<(Dataset, Vec<Prepared>, Vec<Problem>)> {
-        let dataset = Dataset::open(&dataset_options(p, names))?;
-        let (samples, problems) =
-            prepare(&dataset, tokenizer, processor, pixel_budget(p), &encode_options(p), progress);
-        Ok((dataset, samples, problems))
+pub fn load(p: &Profile, encoder: &Encoder<'_>, watch: &mut dyn FnMut(Step<'_>)) -> Result<Split> {
+    let open = |names: &[String]| Dataset::open(&dataset_options(p, names)).map(Arc::new);
+    let (mut bad, mut first) = (0, None);
+    let mut watch = |step: Step<'_>| {
+        bad += step.problems.len();
+        first = first.take().or_else(|| step.problems.first().cloned());
+        watch(step);
     };
-    let (mut eval_from, mut train, mut problems) = read(&p.dataset)?;
-    let mut eval = Vec::new();
+    let dataset = open(&p.dataset)?;
+    let (mut train, mut eval) = if p.streaming {
+        let shuffle = (!p.disable_shuffling).then(|| (p.buffer_size, order_seed(p)));
+        let (train, held_out) = Samples::unchecked(dataset.clone(), p.val_size as usize, shuffle)?;
+        let eval = (!held_out.is_empty()).then(|| Samples::check(dataset, Some(&held_out), encoder, &mut watch));
+        (train, eval.transpose()?)
+    } else {
+        (Samples::check(dataset, None, encoder, &mut watch)?, None)
+    };
     if !p.eval_dataset.is_empty() {
-        let (dataset, samples, more) = read(&p.eval_dataset)?;
-        (eval_from, eval) = (dataset, samples);
-        problems.extend(more);
+        eval = Some(Samples::check(open(&p.eval_dataset)?, None, encoder, &mut watch)?);
     }
-    // A sample without one token to learn from would make its micro-batch's mean 0/0.
-    train.retain(|s| {
-        let learns = p.stage == Stage::Vision || s.encoded.labels.iter().skip(1).any(|l| *l != -100);
-        if !learns {
-            problems.push(Problem {
-                index: s.index,
-                origin: s.origin.clone(),
-                kind: "no_labels",
-                reason: "no token is left to learn from after the cut at cutoff_len".into(),
-            });
-        }
-        learns
-    });
+    if p.stage == Stage::Sft {
+        let total = train.len();
+        train.retain_learning(&mut |problem| watch(Step { done: total, total, problems: &[problem] }));
+    }
     if p.on_bad_sample == OnBad::Refuse
-        && let Some(first) = problems.first()
+        && let Some(first) = first
     {
         bail!(
-            "{} bad samples, and on_bad_sample is refuse; nothing was trained. The first: {}: {}. `lightbox data check` lists them all",
-            problems.len(),
+            "{bad} bad samples, and on_bad_sample is refuse; nothing was trained. The first: {}: {}. `lightbox data check` lists them all",
             first.origin,
             first.reason
         );
     }
-    if p.val_size > 0.0 && eval.is_empty() {
-        (train, eval) = split(train, p.val_size, p.seed)?;
+    if p.val_size > 0.0 && eval.is_none() {
+        let (learn, test) = train.split(p.val_size, p.seed)?;
+        (train, eval) = (learn, Some(test));
     }
     if train.is_empty() {
         bail!(
-            "no usable sample in {}; {} are bad. `lightbox data check` says what is wrong with each",
-            p.dataset.join(","),
-            problems.len()
+            "no usable sample in {}; {bad} are bad. `lightbox data check` says what is wrong with each",
+            p.dataset.join(",")
         );
     }
-    Ok(Samples { train, eval, eval_from, problems })
+    Ok(Split { train, eval })
+}
+
+/// Seed of the order of the training samples.
+pub fn order_seed(p: &Profile) -> u64 {
+    p.data_seed.unwrap_or(p.seed)
 }
 
 /// Names what cannot be used, on stderr.
@@ -103,13 +97,21 @@ pub fn tell_left_out(problems: &[Problem]) {
     }
 }
 
-/// datasets' `train_test_split`: both parts keep the permuted order.
-fn split(samples: Vec<Prepared>, val_size: f64, seed: u64) -> Result<(Vec<Prepared>, Vec<Prepared>)> {
-    let n = samples.len();
-    let Ok((train, test)) = seed::train_test_split(n, val_size, seed) else {
-        bail!("val_size {val_size} leaves nothing to train or evaluate on: there are {n} usable samples");
-    };
-    let mut slots: Vec<Option<Prepared>> = samples.into_iter().map(Some).collect();
-    let mut take = |order: Vec<usize>| -> Vec<Prepared> { order.into_iter().filter_map(|i| slots[i].take()).collect() };
-    Ok((take(train), take(test)))
+/// All samples of the data sets of a command that answers or scores them; those that cannot be used are named on stderr.
+/// The second: how many those are.
+///
+/// # Errors
+/// A data set that does not open, or in which nothing can be used.
+pub fn usable(p: &Profile, encoder: &Encoder<'_>) -> Result<(Samples, usize)> {
+    let dataset = Arc::new(Dataset::open(&dataset_options(p, &p.dataset))?);
+    let mut bad = 0;
+    let samples = Samples::check(dataset, None, encoder, &mut |step| {
+        bad += step.problems.len();
+        tell_left_out(step.problems);
+    })?;
+    if samples.is_empty() {
+        let names = p.dataset.join(",");
+        bail!("no sample of {names} can be used; {bad} are bad (`lightbox data check` lists them)");
+    }
+    Ok((samples, bad))
 }

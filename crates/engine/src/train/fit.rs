@@ -2,10 +2,11 @@
 //! piece's loss is its token sum over the token count of the whole micro-batch, and its rows stay padded as they were, so
 //! the sum of the pieces is the micro-batch's own gradient up to rounding.
 
-use super::batches::{HostBatch, Order, Source, patches};
+use super::batches::{HostBatch, Source};
+use super::order::Order;
 use crate::guard::guarded;
 use anyhow::{Result, anyhow};
-use lightbox_core::data::Prepared;
+use lightbox_core::data::{Facts, patches};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::fault;
 use lightbox_core::text::image_tokens;
@@ -82,12 +83,11 @@ impl Fit {
             torch_shim::cuda::empty_cache()?;
         }
         if piece.len() == 1 {
-            let sample = &source.samples[host.rows[piece.start]];
             let gpu = if matches!(device, Device::Cuda(_)) { "GPU memory" } else { "memory" };
             return Err(anyhow!(
                 "Out of {gpu} on {} One sample alone does not fit, so nothing is left to split; checkpoints are as they were. To avoid it: {}",
                 self.detail(host, piece, text, source),
-                advice(sample)
+                advice(&host.part(piece.clone()))
             ))
             .because(Exit::OutOfMemory);
         }
@@ -100,33 +100,36 @@ impl Fit {
     pub fn detail(&self, host: &HostBatch, piece: &Piece, text: &str, source: &Source) -> String {
         const SHOWN: usize = 8;
         let rows = &host.rows[piece.clone()];
-        let samples: Vec<&Prepared> = rows.iter().map(|row| &source.samples[*row]).collect();
-        let names: Vec<String> = samples.iter().take(SHOWN).map(|s| s.index.to_string()).collect();
-        let grids = || samples.iter().flat_map(|s| &s.encoded.grids);
+        let names: Vec<String> = rows.iter().take(SHOWN).map(|row| source.samples.index(*row).to_string()).collect();
+        let grids = host.part_grids(piece.clone());
         format!(
             "sample{} {}{} ({} images, {} image tokens).{}",
             if rows.len() == 1 { "" } else { "s" },
             names.join(", "),
             if rows.len() > SHOWN { ", …" } else { "" },
-            grids().count(),
-            grids().filter_map(image_tokens).sum::<usize>(),
+            grids.len(),
+            grids.iter().filter_map(image_tokens).sum::<usize>(),
             numbers(text)
         )
     }
 
     /// The micro-batches to try before update `first` of `last`: the one with the most patches and the one with the
-    /// longest rows, of the epoch of that update and of the next. Not the one that comes first anyway.
+    /// longest rows, of the epoch of that update and of the next. Not the one that comes first anyway. None where nothing is
+    /// known of the samples (`streaming`).
     pub fn largest(&self, order: &Order, source: &Source, first: u64, last: u64) -> Vec<u64> {
+        let facts = source.samples.all_facts();
+        if facts.is_empty() {
+            return Vec::new();
+        }
         let begin = order.of_update(first).start;
         // A run's end may lie before the second epoch's.
         let end = order.of_update(last.saturating_sub(1)).end.min(begin.saturating_add(2 * order.per_epoch()));
-        let encoded = |row: usize| &source.samples[row].encoded;
         let (mut most_patches, mut most_cells) = ((0, begin), (0, begin));
         for i in begin..end {
-            let rows = order.rows(i);
-            let longest = rows.iter().map(|row| encoded(*row).input_ids.len()).max().unwrap_or(0);
+            let rows: Vec<&Facts> = order.rows(i).into_iter().map(|row| &facts[row]).collect();
+            let longest = rows.iter().map(|row| row.tokens as usize).max().unwrap_or(0);
             let cells = size(rows.len(), longest.next_multiple_of(source.multiple.max(1)));
-            let patches = rows.iter().map(|row| patches(&encoded(*row).grids)).sum::<usize>();
+            let patches = rows.iter().map(|row| row.patches as usize).sum::<usize>();
             for (most, n) in [(&mut most_patches, patches), (&mut most_cells, cells)] {
                 if n > most.0 {
                     *most = (n, i);
@@ -158,19 +161,20 @@ fn numbers(text: &str) -> String {
     }
 }
 
-/// Settings under which half of a sample would be left.
-fn advice(sample: &Prepared) -> String {
+/// Settings under which half of a sample, the only one of `host`, would be left.
+fn advice(host: &HostBatch) -> String {
     /// A side of a patch, in pixels, squared; and of a merged one.
-    const PATCH: i64 = 14 * 14;
-    const TOKEN: i64 = 4 * PATCH;
-    let encoded = &sample.encoded;
+    const PATCH: usize = 14 * 14;
+    const TOKEN: usize = 4 * PATCH;
+    let grids = host.part_grids(0..1);
     let mut ways = Vec::new();
-    if let Some(largest) = encoded.grids.iter().map(|grid| grid.iter().product::<i64>() * PATCH).max() {
+    if let Some(largest) = grids.chunks(1).map(|grid| patches(grid) * PATCH).max() {
         ways.push(format!("image_max_pixels ≤ {}", (largest / 2 / TOKEN * TOKEN).max(TOKEN)));
     }
-    let in_pictures: usize = encoded.grids.iter().filter_map(image_tokens).sum();
-    if encoded.input_ids.len() / 2 > in_pictures {
-        ways.push(format!("cutoff_len ≤ {}", encoded.input_ids.len() / 2));
+    let tokens = host.batch.attention_mask.iter().sum::<i64>() as usize;
+    let in_pictures: usize = grids.iter().filter_map(image_tokens).sum();
+    if tokens / 2 > in_pictures {
+        ways.push(format!("cutoff_len ≤ {}", tokens / 2));
     }
     ways.push("gradient checkpointing on, or whatever else uses the memory closed".to_owned());
     ways.join(", ")

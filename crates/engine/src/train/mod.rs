@@ -3,7 +3,7 @@
 //! An update is G micro-batches of B samples: forward, backward, … ; clip; AdamW; schedule. Order of samples, grouping,
 //! loss weighting and files are LLaMA-Factory's (tests: the LLaMA-Factory run in tests/golden/llamafactory, step by
 //! step). The loop itself is [`lightbox_core::runs::drive`]. Next: [`trainer`] (what it drives), [`step`] (one
-//! micro-batch), [`batches`] (where it comes from), [`fit`] (what if it does not fit).
+//! micro-batch), [`order`] and [`batches`] (where it comes from), [`fit`] (what if it does not fit).
 
 pub mod answer;
 pub mod ask;
@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod fit;
 pub mod optim;
+pub mod order;
 pub mod step;
 pub mod trainer;
 pub mod vision_stage;
@@ -26,6 +27,7 @@ use crate::model::{Loader, Qwen2Vl};
 use crate::setup;
 use crate::weights::Weights;
 use anyhow::Result;
+use lightbox_core::data::{Encoder, Samples};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::{FinetuningType, Profile, Stage};
 use lightbox_core::runs::checkpoints::{About, settings_of};
@@ -90,14 +92,23 @@ fn run(
     let config = Config::from_dir(&model_dir).because(Exit::Model)?;
     let (tokenizer, processor) = setup::text_and_pictures(&model_dir, &config).because(Exit::Model)?;
     report.phase(Phase::PreparingData);
-    let samples = data::load(profile, &tokenizer, &processor, &mut |done, total| report.preparing(done, total))
-        .because(Exit::Data)?;
-    let truncated = samples.train.iter().filter(|s| s.encoded.truncated > 0).count();
-    report.data(&samples.problems, samples.train.len(), samples.eval.len(), truncated);
+    let options = encode_options(profile);
+    let encoder = Encoder {
+        tokenizer: &tokenizer,
+        processor: &processor,
+        budget: data::pixel_budget(profile),
+        options: &options,
+    };
+    let samples = data::load(profile, &encoder, &mut |step| {
+        session.heartbeat.progress(0, step.done as u64, Phase::PreparingData);
+        report.preparing(step);
+    })
+    .because(Exit::Data)?;
+    report.data(&samples.train, samples.eval.as_ref().map_or(0, Samples::len));
     let plan = StepPlan::new(profile, samples.train.len()).map_err(anyhow::Error::msg).because(Exit::Config)?;
     let about = About {
         settings: settings_of(profile),
-        data: identity::data(&samples.train),
+        data: samples.train.fingerprint(),
         model: identity::model(&model_dir).because(Exit::Model)?,
         world_size: 1,
         app: APP.to_owned(),
@@ -125,16 +136,14 @@ fn run(
         Stage::Sft => None,
     };
     let answering = match profile.predict_with_generate {
-        true => Some(answer::Answering::new(profile, samples.eval_from, &model_dir, &model, &tokenizer)?),
+        true => Some(answer::Answering::new(profile, &model_dir, &model, &tokenizer)?),
         false => None,
     };
     let facts = facts(&model, optimizer.parameter_count(), device);
 
     // ---- the loop is core's; here is what it drives
     let threads = profile.dataloader_num_workers.max(1);
-    let budget = data::pixel_budget(profile);
-    let source =
-        |samples| batches::Source { samples, tokenizer: &tokenizer, processor: &processor, budget, multiple: 8 };
+    let source = |samples| batches::Source { samples, encoder, multiple: 8 };
     std::thread::scope(|scope| {
         let mut trainer = Trainer {
             profile,
@@ -142,8 +151,8 @@ fn run(
             trained,
             optimizer,
             attributes,
-            feed: batches::Feed::new(scope, source(&samples.train), batches::Order::new(profile, &plan), threads),
-            eval: source(&samples.eval),
+            feed: batches::Feed::new(scope, source(&samples.train), order::Order::new(profile, &plan), threads),
+            eval: samples.eval.as_ref().map(source),
             answering,
             threads,
             fit: fit::Fit::default(),

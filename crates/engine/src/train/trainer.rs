@@ -34,7 +34,7 @@ pub struct Trainer<'scope, 'env> {
     pub attributes: Option<Attributes>,
     /// The training samples.
     pub feed: Feed<'scope, 'env>,
-    pub eval: Source<'env>,
+    pub eval: Option<Source<'env>>,
     /// `predict_with_generate`.
     pub answering: Option<Answering>,
     pub threads: usize,
@@ -72,7 +72,7 @@ impl Trainer<'_, '_> {
     /// The micro-batches of update `k`, without the samples that cannot be read or are not wanted.
     fn hosts(&mut self, k: u64, skip: &BTreeSet<u64>, beat: &mut dyn Beat) -> Result<Vec<HostBatch>> {
         let samples = self.feed.source.samples;
-        let unwanted = |row: &usize| skip.contains(&(samples[*row].index as u64));
+        let unwanted = |row: &usize| skip.contains(&(samples.index(*row) as u64));
         let mut hosts = Vec::new();
         for i in self.feed.order.of_update(k) {
             let mut host = self.feed.get(i)?;
@@ -176,7 +176,7 @@ impl Trainee for Trainer<'_, '_> {
         let hosts = self.hosts(k, skip, beat)?;
         time.data = ms(started);
         let rows = hosts.iter().flat_map(|h| &h.rows);
-        let samples: Vec<usize> = rows.map(|row| self.feed.source.samples[*row].index).collect();
+        let samples: Vec<usize> = rows.map(|row| self.feed.source.samples.index(*row)).collect();
         if samples.is_empty() {
             return Ok(Some(Computed { time, ..Computed::default() }));
         }
@@ -213,7 +213,8 @@ impl Trainee for Trainer<'_, '_> {
     /// As the HF Trainer's `evaluation_loop`: in order, the plain mean over batches of each batch's token mean. Then the
     /// answers, if they are wanted.
     fn evaluate(&mut self, epoch: f64, limit: Option<usize>, beat: &mut dyn Beat) -> Result<Option<EvalResults>> {
-        let n = self.eval.samples.len().min(limit.unwrap_or(usize::MAX));
+        let Some(source) = self.eval else { return Ok(None) };
+        let n = source.samples.len().min(limit.unwrap_or(usize::MAX));
         if n == 0 {
             return Ok(None);
         }
@@ -226,7 +227,7 @@ impl Trainee for Trainer<'_, '_> {
         };
         let (mut sum, mut steps, mut samples) = (0.0, 0, 0);
         let finished = std::thread::scope(|scope| -> Result<bool> {
-            for (i, host) in prefetch(scope, self.eval, rows, 0, self.threads).enumerate() {
+            for (i, host) in prefetch(scope, source, rows, 0, self.threads).enumerate() {
                 let host = host?;
                 self.tell_lost(&host.lost, beat)?;
                 if !host.rows.is_empty() {
@@ -259,7 +260,7 @@ impl Trainee for Trainer<'_, '_> {
         }
         let generated = match &self.answering {
             None => None,
-            Some(answering) => match answer::answer(self, answering, n, steps as u64, beat)? {
+            Some(answering) => match answer::answer(self, &source, answering, n, steps as u64, beat)? {
                 None => return Ok(None),
                 generated => generated,
             },

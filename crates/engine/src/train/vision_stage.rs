@@ -12,8 +12,8 @@
 
 use super::batches::HostBatch;
 use crate::model::{Ctx, Pictures, Qwen2Vl};
-use anyhow::{Context, Result, bail};
-use lightbox_core::data::Prepared;
+use anyhow::{Result, anyhow, bail};
+use lightbox_core::data::Samples;
 use lightbox_core::text::Tokenizer;
 use std::collections::BTreeSet;
 use tch::{Device, Reduction, Tensor};
@@ -29,14 +29,18 @@ pub struct Attributes {
 impl Attributes {
     /// # Errors
     /// A sample without labels, with a wrong number of attributes, or a word that is not one token; the sample is named.
-    pub fn new(samples: &[Prepared], tokenizer: &Tokenizer, device: Device) -> Result<Self> {
+    pub fn new(samples: &Samples, tokenizer: &Tokenizer, device: Device) -> Result<Self> {
         let mut vocabulary: Vec<BTreeSet<&str>> = Vec::new();
-        let mut labels = Vec::with_capacity(samples.len());
-        for sample in samples {
-            let rows = sample
-                .image_labels
-                .as_ref()
-                .with_context(|| format!("{}: stage: vision needs the column image_labels", sample.origin))?;
+        let mut all = Vec::with_capacity(samples.len());
+        for row in 0..samples.len() {
+            let sample =
+                samples.dataset().get(samples.index(row)).map_err(|p| anyhow!("{}: {}", p.origin, p.reason))?;
+            let Some(labels) = sample.image_labels else {
+                bail!("{}: stage: vision needs the column image_labels", sample.origin);
+            };
+            all.push((sample.origin, labels));
+        }
+        for (origin, rows) in &all {
             // One row per picture token: `prepare` has left out all others.
             for row in rows {
                 if vocabulary.is_empty() {
@@ -45,7 +49,7 @@ impl Attributes {
                 if row.len() != vocabulary.len() {
                     bail!(
                         "{}: {} attributes in a row of image_labels, {} in the rows before",
-                        sample.origin,
+                        origin,
                         row.len(),
                         vocabulary.len()
                     );
@@ -54,7 +58,6 @@ impl Attributes {
                     words.insert(word);
                 }
             }
-            labels.push(rows);
         }
         let words = vocabulary
             .iter()
@@ -71,9 +74,11 @@ impl Attributes {
             .collect::<Result<_>>()?;
         let index: Vec<Vec<&str>> = vocabulary.iter().map(|w| w.iter().copied().collect()).collect();
         let number = |attribute: usize, word: &str| index[attribute].binary_search(&word).map_or(-100, |i| i as i64);
-        let targets = labels
+        let targets = all
             .iter()
-            .map(|rows| rows.iter().map(|row| row.iter().enumerate().map(|(a, w)| number(a, w)).collect()).collect())
+            .map(|(_, rows)| {
+                rows.iter().map(|row| row.iter().enumerate().map(|(a, w)| number(a, w)).collect()).collect()
+            })
             .collect();
         Ok(Self { words, targets })
     }

@@ -311,24 +311,23 @@ fn a_loss_that_is_not_finite_stops_before_the_weights_are_touched() {
 #[test]
 fn losses_of_single_samples_are_those_of_llama_factory() {
     let _random = among_others();
+    use lightbox_core::data::Encoder;
     use lightbox_engine::train::{batches::Source, data, step};
     tch::set_num_threads(1);
     let temp = tempfile::tempdir().unwrap();
     let p = profile(temp.path(), &[]);
     let config = lightbox_engine::config::Config::from_dir(&MODEL.1).unwrap();
     let (tokenizer, processor) = lightbox_engine::setup::text_and_pictures(&MODEL.1, &config).unwrap();
-    let samples = data::load(&p, &tokenizer, &processor, &mut |_, _| {}).unwrap();
-    assert_eq!((samples.train.len(), samples.problems.len()), (13, 0));
+    let options = data::encode_options(&p);
+    let encoder =
+        Encoder { tokenizer: &tokenizer, processor: &processor, budget: data::pixel_budget(&p), options: &options };
+    let mut left_out = 0;
+    let samples = data::load(&p, &encoder, &mut |step| left_out += step.problems.len()).unwrap();
+    assert_eq!((samples.train.len(), left_out), (13, 0));
     let _no_grad = tch::no_grad_guard();
     let mut ready = lightbox_engine::setup::load(&MODEL.1, &[], Some(Kind::Float), Device::Cpu).unwrap();
     let golden = json("llamafactory/ref-losses.json");
-    let source = Source {
-        samples: &samples.train,
-        tokenizer: &tokenizer,
-        processor: &processor,
-        budget: data::pixel_budget(&p),
-        multiple: 8,
-    };
+    let source = Source { samples: &samples.train, encoder, multiple: 8 };
     for which in ["base", "adapter"] {
         if which == "adapter" {
             lightbox_engine::lora::attach_saved(&mut ready.model, &path("llamafactory/adapter-init")).unwrap();

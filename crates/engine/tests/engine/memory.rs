@@ -1,6 +1,7 @@
 //! What happens to an update when memory or a sample is missing: gradients of a [`Trainer`], with faults on purpose.
 
 use crate::golden::{self, path};
+use lightbox_core::data::Encoder;
 use lightbox_core::exit::{Exit, code};
 use lightbox_core::fault;
 use lightbox_core::profile::Profile;
@@ -8,7 +9,8 @@ use lightbox_core::runs::commands::SampleNow;
 use lightbox_core::runs::drive::{Beat, Computed, Flow, Trainee, Trouble};
 use lightbox_core::runs::steps::StepPlan;
 use lightbox_engine::setup::{self, Ready};
-use lightbox_engine::train::batches::{Feed, Order, Source};
+use lightbox_engine::train::batches::{Feed, Source};
+use lightbox_engine::train::order::Order;
 use lightbox_engine::train::{Trained, data, fit::Fit, optim::Optimizer, trainer::Trainer};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -48,7 +50,10 @@ fn with_trainer<T>(p: &Profile, after_loading: impl FnOnce(), work: impl FnOnce(
     let kind = Some(tch::Kind::Float);
     let Ready { model, tokenizer, processor, .. } =
         setup::load(&path("models/tiny-tied"), &[], kind, Device::Cpu).unwrap();
-    let samples = data::load(p, &tokenizer, &processor, &mut |_, _| {}).unwrap();
+    let options = data::encode_options(p);
+    let budget = data::pixel_budget(p);
+    let encoder = Encoder { tokenizer: &tokenizer, processor: &processor, budget, options: &options };
+    let samples = data::load(p, &encoder, &mut |_| {}).unwrap();
     after_loading();
     let plan = StepPlan::new(p, samples.train.len()).unwrap();
     let parameters = model.named_weights();
@@ -56,8 +61,7 @@ fn with_trainer<T>(p: &Profile, after_loading: impl FnOnce(), work: impl FnOnce(
         let _ = t.set_requires_grad(true);
     }
     let adamw = AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, fused: false };
-    let budget = data::pixel_budget(p);
-    let source = |samples| Source { samples, tokenizer: &tokenizer, processor: &processor, budget, multiple: 8 };
+    let source = |samples| Source { samples, encoder, multiple: 8 };
     std::thread::scope(|scope| {
         let mut trainer = Trainer {
             answering: None,
@@ -67,7 +71,7 @@ fn with_trainer<T>(p: &Profile, after_loading: impl FnOnce(), work: impl FnOnce(
             optimizer: Optimizer::new(parameters, adamw),
             attributes: None,
             feed: Feed::new(scope, source(&samples.train), Order::new(p, &plan), 2),
-            eval: source(&samples.eval),
+            eval: samples.eval.as_ref().map(source),
             threads: 1,
             fit: Fit::default(),
         };

@@ -113,14 +113,10 @@ fn token_weighting_is_the_mean_over_all_tokens_of_the_update() {
 
     let p = profile(temp.path(), &[]);
     let ready = lightbox_engine::setup::load(&path("models/tiny-tied"), &[], None, tch::Device::Cpu).unwrap();
-    let samples = data::load(&p, &ready.tokenizer, &ready.processor, &mut |_, _| {}).unwrap();
-    let source = Source {
-        samples: &samples.train,
-        tokenizer: &ready.tokenizer,
-        processor: &ready.processor,
-        budget: data::pixel_budget(&p),
-        multiple: 8,
-    };
+    let options = data::encode_options(&p);
+    let encoder = ready.encoder(data::pixel_budget(&p), &options);
+    let samples = data::load(&p, &encoder, &mut |_| {}).unwrap();
+    let source = Source { samples: &samples.train, encoder, multiple: 8 };
     let _no_grad = tch::no_grad_guard();
     let (mut sum, mut tokens, mut means) = (0.0, 0, 0.0);
     for row in 0..13 {
