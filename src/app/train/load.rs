@@ -2,6 +2,7 @@
 //! loaded before the answer.
 
 use super::{Effect as Of, action, effect};
+use crate::app::cursor::Cursor;
 use crate::app::messages::Level;
 use crate::app::overlay::Overlay;
 use crate::app::{App, Effects};
@@ -67,7 +68,8 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
             let names: Vec<String> = lacks.items.iter().map(|item| clean_line(&item.wanted.repo.id, 100)).collect();
             let title = words::DOWNLOADING.fill(app.lang(), &[&names.join(", ")]);
             // how far it is stands there
-            let mut effects = app.open(Overlay::Tasks(Default::default()));
+            let cursor = Cursor::new(app.tasks.all().len());
+            let mut effects = app.open(Overlay::Tasks(cursor));
             effects.push(effect(Of::Load(Effect::Load { title, lacks })));
             effects
         }
