@@ -34,7 +34,10 @@ const DOCS: &[(&str, &str)] = &[
     ("trust_remote_code", "LLaMA-Factory：执行随模型附带的代码。"),
     ("use_fast_tokenizer", "LLaMA-Factory：使用 Rust 分词器和 torchvision 图像处理器，而非较慢的版本。"),
     ("dataset_dir", "存放 `dataset_info.json` 和数据文件的文件夹。"),
-    ("dataset", "用于训练的数据集：`dataset_info.json` 中的名称，或文件，或数据集库中的仓库名（`组织/名称`、`组织/名称:配置`），多个用逗号分隔。"),
+    (
+        "dataset",
+        "用于训练的数据集：`dataset_info.json` 中的名称，或文件，或数据集库中的仓库名（`组织/名称`、`组织/名称:配置`），多个用逗号分隔。",
+    ),
     ("eval_dataset", "用于评估的数据集：`dataset_info.json` 中的名称。与 `val_size` 互斥。"),
     ("media_dir", "图片相对路径的起始文件夹；未设置时为 `dataset_dir`。"),
     ("val_size", "从训练数据中划出用于评估的部分：小于 1 为比例，大于 1 为样本数。"),

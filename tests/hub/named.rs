@@ -175,11 +175,7 @@ fn with_consent_what_is_named_is_loaded_and_no_more_and_is_there_without_a_netwo
         "{said}"
     );
     let loaded = |file: &str| {
-        rig.server
-            .log()
-            .iter()
-            .filter(|r| r.path.contains(&format!("org/data/resolve")) && r.path.ends_with(file))
-            .count()
+        rig.server.log().iter().filter(|r| r.path.contains("org/data/resolve") && r.path.ends_with(file)).count()
     };
     assert_eq!((loaded("scans/train.jsonl"), loaded("scans/test.jsonl"), loaded("chat/a.jsonl")), (1, 0, 0));
     let requests = rig.server.log().len();
@@ -346,7 +342,7 @@ fn ctrl_c_stops_the_download_and_the_next_start_goes_on_there() {
     rig.profile(NAMED);
     let mut pty = ask(&rig, &[]);
     pty.send(b"y\r");
-    pty.wait_for("200.0 kB of");
+    pty.wait_for("200 kB of 500 kB");
     pty.send(b"\x03");
     assert_eq!(pty.wait_exit().code(), Some(3), "{}", String::from_utf8_lossy(&pty.seen));
     assert!(!rig.path("run").exists());

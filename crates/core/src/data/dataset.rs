@@ -102,7 +102,7 @@ impl Dataset {
                 Place::Hub(wanted) => {
                     let data = wanted.data().with_context(|| format!("data set \"{name}\""))?;
                     let part = Part::guessed(name, Path::new(name), &data.files, o, watch)?;
-                    Part { name: name.clone(), ..part.from_the_hub(&data) }
+                    Part { name: name.clone(), ..part.out_of_the_cache(&data) }
                 }
             };
             if let Some(max) = o.max_samples {
@@ -251,13 +251,13 @@ impl Part {
             notes: entry.notes.clone(),
         };
         Ok(match &hub {
-            Some(data) => part.from_the_hub(data),
+            Some(data) => part.out_of_the_cache(data),
             None => part,
         })
     }
 
     /// Its files lie in the Hub's cache: says which part they are; pictures are looked for beside them.
-    fn from_the_hub(mut self, data: &DataFiles) -> Self {
+    fn out_of_the_cache(mut self, data: &DataFiles) -> Self {
         self.beside = data.files.first().and_then(|file| file.parent()).map(Path::to_owned);
         self.notes.insert(0, format!("from the Hub: {}", data.part));
         self
