@@ -224,6 +224,11 @@ fn entries_of_dataset_info_name_data_of_either_hub() {
         ok(&shown);
         assert!(String::from_utf8_lossy(&shown.stdout).contains("\"q\""), "{name}");
     }
+    // what one Hub has is not taken for what the other has
+    let test = json!({"other": {"hf_hub_url": "org/data", "subset": "scans", "split": "test"}});
+    rig.write("more/dataset_info.json", &test.to_string());
+    let output = rig.offline(&["data", "check", "other", "--dataset-dir", "more"]);
+    refused(&output, 10, &["`lightbox download dataset org/data --subset scans --split test`"]);
     // without the variable it is the other repository, which is not here
     assert!(rig.listed("both", &[])["error"].as_str().unwrap().contains("org/none"));
     let said = rig.listed("none", &[])["error"].as_str().unwrap().to_owned();

@@ -117,8 +117,9 @@ impl Wanted {
         let dir = RepoDir::of(&self.cache()?, &self.repo);
         let mains = [Source::HuggingFace, Source::ModelScope].map(Source::main_branch);
         let asked = self.repo.revision.as_str();
-        // What was loaded from the other Hub is as good; another branch is not.
-        let others = mains.into_iter().filter(|main| mains.contains(&asked) && *main != asked);
+        // Models are published on both Hubs under one name; a data set of that name may be another one there.
+        let is_model = self.repo.kind == Kind::Model && mains.contains(&asked);
+        let others = mains.into_iter().filter(|main| is_model && *main != asked);
         let commit = std::iter::once(asked).chain(others).find_map(|revision| dir.commit_of(revision));
         Ok(commit.map(|commit| (dir, commit)))
     }
@@ -202,13 +203,13 @@ impl Wanted {
         format!("{cache}lightbox {}", words.join(" "))
     }
 
-    /// Asks the Hub what loading it would be. `token`: instead of the one that is set or stored.
+    /// Asks the Hub what loading it would be. `token`: of the Hugging Face Hub, instead of the one that is set or stored.
     ///
     /// # Errors
     /// As [`list`](super::list()); what is there is no model, no adapter, or has no such part.
     pub fn offer(&self, token: Option<&str>) -> Result<Offer, HubError> {
         let mut client = Client::from_env_of(self.source)?.with_cache(&self.cache()?);
-        if let Some(token) = token {
+        if let Some(token) = token.filter(|_| self.source == Source::HuggingFace) {
             client = client.with_token(token, "hf_hub_token");
         }
         let listing = list(&self.repo, &client)?;
