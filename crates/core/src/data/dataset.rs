@@ -1,9 +1,10 @@
 //! A data set opened for reading: one or more named sets, one after the other or mixed ([`super::Mix`]).
 
+use super::captions::{CaptionChoice, CaptionColumns, caption_columns};
 use super::cells::ImageCell;
 use super::dataset_info::{Columns, DatasetInfo, Entry, Formatting, Tags};
-use super::layout::{CaptionColumns, Layout, Parsed};
-use super::parquet::{ColumnKind, ParquetTable};
+use super::layout::{Layout, Parsed};
+use super::parquet::ParquetTable;
 use super::problem::{Fault, Problem, kind};
 use super::sampling::NumpyRandom;
 use super::table::{Table, parquet_files};
@@ -12,9 +13,6 @@ use anyhow::{Context, anyhow, bail};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The tutorial's question for every picture.
-pub const DEFAULT_QUESTION: &str = "图片中的诊断结果是怎样？";
 
 /// A data set opened for reading; samples are read on demand, by index.
 #[derive(Debug)]
@@ -37,17 +35,18 @@ struct Part {
     notes: Vec<String>,
 }
 
+/// Which samples of a set.
 #[derive(Debug)]
 enum Selection {
     First(usize),
-    Rows(Vec<u32>),
+    Drawn(Vec<u32>),
 }
 
 impl Selection {
     fn len(&self) -> usize {
         match self {
             Self::First(n) => *n,
-            Self::Rows(rows) => rows.len(),
+            Self::Drawn(samples) => samples.len(),
         }
     }
 }
@@ -107,7 +106,7 @@ impl Dataset {
             if let Some(max) = o.max_samples {
                 match &mut part.selection {
                     Selection::First(n) => *n = (*n).min(max),
-                    Selection::Rows(rows) => rows.truncate(max),
+                    Selection::Drawn(samples) => samples.truncate(max),
                 }
             }
             parts.push(part);
@@ -149,16 +148,16 @@ impl Dataset {
 
     /// Reads one sample. Pictures are looked up, not read.
     pub fn get(&self, index: usize) -> Result<Sample, Problem> {
-        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
-        let origin = part.table.origin(row);
-        part.sample(row, &origin).map_err(|fault| fault.at(index, &origin))
+        let (part, i) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let origin = part.origin(i);
+        part.sample(i, &origin).map_err(|fault| fault.at(index, &origin))
     }
 
     /// Sample `index` understood without the bytes of its pictures, for lists and searches.
     pub(super) fn glance(&self, index: usize) -> Result<Parsed, Problem> {
-        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
-        let read = || part.layout.parse(part.table.glance(row, part.layout.image_column())?, row);
-        read().map_err(|fault| fault.at(index, part.table.origin(row)))
+        let (part, i) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let read = || part.layout.parse(part.table.glance(part.row(i), part.layout.image_column())?, i);
+        read().map_err(|fault| fault.at(index, part.origin(i)))
     }
 
     /// The layout of the first set.
@@ -173,7 +172,7 @@ impl Dataset {
 
     /// Where sample `index` comes from: file and line, or file and row.
     pub fn origin(&self, index: usize) -> String {
-        self.locate(index).map_or_else(|| "data set".to_owned(), |(part, row)| part.table.origin(row))
+        self.locate(index).map_or_else(|| "data set".to_owned(), |(part, i)| part.origin(i))
     }
 
     /// What can be said of the data without reading it: files of other sizes or numbers of rows are another fingerprint.
@@ -188,6 +187,7 @@ impl Dataset {
         format!("unread, blake3 of sizes {}", hash.finalize().to_hex())
     }
 
+    /// The set that sample `index` is of, and its number there.
     fn locate(&self, index: usize) -> Option<(&Part, usize)> {
         let mut i = match &self.order {
             Some(order) => *order.get(index)? as usize,
@@ -195,11 +195,11 @@ impl Dataset {
         };
         for part in &self.parts {
             if i < part.selection.len() {
-                let row = match &part.selection {
+                let chosen = match &part.selection {
                     Selection::First(_) => i,
-                    Selection::Rows(rows) => rows[i] as usize,
+                    Selection::Drawn(samples) => samples[i] as usize,
                 };
-                return Some((part, row));
+                return Some((part, chosen));
             }
             i -= part.selection.len();
         }
@@ -214,20 +214,26 @@ impl Part {
         random: &mut Option<NumpyRandom>,
         watch: &mut OpenWatch<'_>,
     ) -> anyhow::Result<Self> {
-        let layout = Layout::new(entry.formatting, entry.columns.clone(), entry.tags.clone());
         let path = o.dataset_dir.join(&entry.file_name);
-        let table = Table::open(&path, &layout.columns(), layout.image_column(), watch)
-            .with_context(|| format!("data set \"{}\"", entry.name))?;
-        let rows = table.len();
+        let opened = match &entry.captions {
+            Some(choice) => caption_table(&path, choice),
+            None => {
+                let layout = Layout::new(entry.formatting, entry.columns.clone(), entry.tags.clone());
+                let table = Table::open(&path, &layout.columns(), layout.image_column(), watch);
+                table.map(|table| (table, layout))
+            }
+        };
+        let (table, layout) = opened.with_context(|| format!("data set \"{}\"", entry.name))?;
+        let samples = table.len() * layout.samples_a_row();
         let selection = match entry.num_samples {
-            None => Selection::First(rows),
+            None => Selection::First(samples),
             Some(count) => {
                 let seed = u32::try_from(o.seed).map_err(|_| {
                     anyhow!("data set \"{}\": `num_samples` needs a seed below 2^32, not {}", entry.name, o.seed)
                 })?;
-                let rows = u32::try_from(rows)
-                    .map_err(|_| anyhow!("data set \"{}\": `num_samples` works up to 2^32 rows", entry.name))?;
-                Selection::Rows(random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(rows, count))
+                let samples = u32::try_from(samples)
+                    .map_err(|_| anyhow!("data set \"{}\": `num_samples` works up to 2^32 samples", entry.name))?;
+                Selection::Drawn(random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(samples, count))
             }
         };
         Ok(Self {
@@ -271,7 +277,7 @@ impl Part {
         let beside = if path.is_dir() { Some(path) } else { path.parent() };
         Self {
             name: path.display().to_string(),
-            selection: Selection::First(table.len()),
+            selection: Selection::First(table.len() * layout.samples_a_row()),
             table,
             layout,
             media_dir: o.media_dir.clone().unwrap_or_else(|| o.dataset_dir.clone()),
@@ -282,9 +288,17 @@ impl Part {
 
     fn captions(table: ParquetTable, columns: CaptionColumns, o: &DatasetOptions) -> anyhow::Result<Self> {
         let path = table.shards().next().map(|(path, ..)| path.to_owned()).ok_or_else(|| anyhow!("no parquet file"))?;
-        let layout = Layout::Caption(columns);
-        let table = table.with_columns(&layout.columns(), layout.image_column());
-        Ok(Self::at(&path, Table::Parquet(Arc::new(table)), layout, o))
+        let (table, layout) = captioned(table, columns);
+        Ok(Self::at(&path, table, layout, o))
+    }
+
+    /// The row that sample `i` of the set is of.
+    fn row(&self, i: usize) -> usize {
+        i / self.layout.samples_a_row()
+    }
+
+    fn origin(&self, i: usize) -> String {
+        self.table.origin(self.row(i))
     }
 
     fn info(&self) -> PartInfo {
@@ -300,8 +314,9 @@ impl Part {
         }
     }
 
-    fn sample(&self, row: usize, origin: &str) -> Result<Sample, Fault> {
-        let parsed = self.layout.parse(self.table.row(row, self.layout.image_column())?, row)?;
+    fn sample(&self, i: usize, origin: &str) -> Result<Sample, Fault> {
+        let row = self.row(i);
+        let parsed = self.layout.parse(self.table.row(row, self.layout.image_column())?, i)?;
         let images = parsed.images.into_iter().map(|cell| self.image(row, cell)).collect::<Result<_, _>>()?;
         Ok(Sample {
             conversation: parsed.conversation,
@@ -327,54 +342,25 @@ impl Part {
     }
 }
 
-/// Which columns hold what, where the user says so.
-#[derive(Debug, Clone, Default)]
-pub struct CaptionChoice {
-    pub image: Option<String>,
-    pub id: Option<String>,
-    pub caption: Option<String>,
-    /// Empty: the tutorial's question.
-    pub questions: Vec<String>,
+/// The rows of an entry that has `captions`: of a parquet file, or of all of a folder.
+fn caption_table(path: &Path, choice: &CaptionChoice) -> anyhow::Result<(Table, Layout)> {
+    let is_parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+    if path.is_file() && !is_parquet {
+        bail!(
+            "{}: `captions` describes parquet files; describe the columns of this one under `columns`",
+            path.display()
+        );
+    }
+    let name = path.to_str().with_context(|| format!("{}: its name is not UTF-8; rename it", path.display()))?;
+    let table = ParquetTable::open(&parquet_files(&[name])?)?;
+    let columns = caption_columns(&table, choice).context("`captions`")?;
+    Ok(captioned(table, columns))
 }
 
-/// Finds the columns of captioned pictures: those chosen, else the usual names, else the only column that fits.
-pub fn caption_columns(table: &ParquetTable, choice: &CaptionChoice) -> anyhow::Result<CaptionColumns> {
-    let all: Vec<&str> = table.columns().iter().map(|(name, _)| name.as_str()).collect();
-    let chosen = |name: &Option<String>, option: &str| match name {
-        Some(name) if !all.contains(&name.as_str()) => {
-            bail!("{option}: there is no column \"{name}\"; the columns are: {}", all.join(", "))
-        }
-        other => Ok(other.clone()),
-    };
-    let usual = |names: &[&str], fits: &dyn Fn(&ColumnKind) -> bool| {
-        names.iter().find(|name| table.column(name).is_some_and(fits)).map(|name| (*name).to_owned())
-    };
-    let text = |kind: &ColumnKind| *kind == ColumnKind::Text;
-    let picture = |kind: &ColumnKind| matches!(kind.element(), ColumnKind::Image | ColumnKind::Bytes);
-    let picture_or_path = |kind: &ColumnKind| picture(kind) || *kind.element() == ColumnKind::Text;
-    let image = chosen(&choice.image, "--image-column")?
-        .or_else(|| usual(&["image", "images", "img", "picture"], &picture_or_path))
-        .or_else(|| {
-            let mut fitting = table.columns().iter().filter(|(_, kind)| picture(kind));
-            fitting.next().filter(|_| fitting.next().is_none()).map(|(name, _)| name.clone())
-        })
-        .or_else(|| usual(&["file_name", "image_path", "path"], &text));
-    let caption = chosen(&choice.caption, "--caption-column")?
-        .or_else(|| usual(&["caption", "captions", "text", "report", "description", "findings", "answer"], &text));
-    let id =
-        chosen(&choice.id, "--id-column")?.or_else(|| usual(&["id", "image_id", "uid", "key", "file_name"], &|_| true));
-    let (Some(image), Some(caption)) = (image, caption) else {
-        bail!(
-            "no columns of captioned pictures found among: {}; say which they are with --image-column and --caption-column",
-            all.join(", ")
-        );
-    };
-    if let Some(ColumnKind::Other) = table.column(&image).map(ColumnKind::element) {
-        bail!("column \"{image}\" holds no pictures; pictures are a struct of bytes and path, bytes, or paths");
-    }
-    let questions =
-        if choice.questions.is_empty() { vec![DEFAULT_QUESTION.to_owned()] } else { choice.questions.clone() };
-    Ok(CaptionColumns { image: Some(image), id, caption, questions })
+fn captioned(table: ParquetTable, columns: CaptionColumns) -> (Table, Layout) {
+    let layout = Layout::Caption(columns);
+    let table = table.with_columns(&layout.columns(), layout.image_column());
+    (Table::Parquet(Arc::new(table)), layout)
 }
 
 /// The layout of a file that no dataset_info.json describes, by its keys.
