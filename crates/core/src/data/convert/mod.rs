@@ -437,6 +437,7 @@ pub(crate) fn entry(file_name: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::QuestionSet;
     use crate::data::test_data::captions;
     use std::ops::ControlFlow;
 
@@ -454,7 +455,10 @@ mod tests {
                 name: "d".into(),
                 folder: "f".into(),
                 format: Format::Json,
-                columns: CaptionChoice::default(),
+                columns: CaptionChoice {
+                    questions: QuestionSet::ready_made("match").map(Questions::Drawn).unwrap(),
+                    ..CaptionChoice::default()
+                },
                 media_dir: None,
                 on_bad: OnBad::Skip,
                 decode: false,
@@ -477,7 +481,8 @@ mod tests {
         .unwrap();
         assert_eq!((report.continued_at, report.skipped), (70, problems.len()));
         assert!(problems.windows(2).all(|pair| pair[0] < pair[1]), "each once: {problems:?}");
-        convert(&options("b"), &mut |_| ControlFlow::Continue(())).unwrap();
+        let unstopped = convert(&options("b"), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!((&report.questions, report.written), (&unstopped.questions, unstopped.written));
         for file in ["f/f.json", "f/f.problems.jsonl", "dataset_info.json"] {
             let read = |folder: &str| std::fs::read(dir.path().join(folder).join(file)).unwrap();
             assert!(read("a") == read("b"), "{file}");
