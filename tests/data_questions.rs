@@ -194,7 +194,8 @@ fn a_caption_that_is_not_there_is_left_out_or_not_drawn() {
     let checked = data(["check", s(&at("d.parquet")), "--json"].iter().chain(&BOTH));
     let report: Value = serde_json::from_str(&stdout(&checked, 11)).unwrap();
     assert_eq!((&report["samples"], &report["good"]), (&json!(40), &json!(36)));
-    let refused = ["convert", s(&at("d.parquet")), "--out", s(&at("no")), "--name", "d", "--on-bad", "refuse"];
+    let (source, out) = (at("d.parquet"), at("no"));
+    let refused = ["convert", s(&source), "--out", s(&out), "--name", "d", "--on-bad", "refuse"];
     assert!(refusal(&data(refused.iter().chain(&BOTH)), 11).contains("caption_zh"));
 }
 

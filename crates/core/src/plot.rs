@@ -119,7 +119,8 @@ impl<DB: DrawingBackend> Canvas<DB> {
     }
 
     fn style(&self, size: i32, h: HPos, v: VPos, colour: RGBColor) -> TextStyle<'static> {
-        TextStyle::from((FONT, size * self.scale).into_font()).color(&colour).pos(Pos::new(h, v))
+        let font = (FONT, size * self.scale).into_font();
+        TextStyle { font, color: colour.to_backend_color(), pos: Pos::new(h, v) }
     }
 }
 
@@ -205,13 +206,13 @@ mod tests {
 
     #[test]
     fn what_is_drawn_is_in_both_kinds_of_picture_and_no_text_becomes_markup() {
-        fn draw<DB: DrawingBackend>(canvas: &Canvas<DB>) -> Drawn {
+        fn draw<DB: DrawingBackend>(canvas: &Canvas<DB>, text: &str) -> Drawn {
             canvas.rect((10, 10, 30, 30), STRONG)?;
-            canvas.text("<b>&", (40, 40), 12, (HPos::Left, VPos::Top), BLACK)
+            canvas.text(text, (40, 40), 12, (HPos::Left, VPos::Top), BLACK)
         }
-        let picture = image::load_from_memory(&png((60, 60), draw).unwrap()).unwrap().to_rgb8();
+        let picture = image::load_from_memory(&png((60, 60), |canvas| draw(canvas, "<b>&")).unwrap()).unwrap().to_rgb8();
         assert_eq!((picture.dimensions(), picture.get_pixel(20, 20).0), ((60, 60), [31, 119, 180]));
-        let text = String::from_utf8(svg((60, 60), draw).unwrap()).unwrap();
+        let text = String::from_utf8(svg((60, 60), |canvas| draw(canvas, "<b>&")).unwrap()).unwrap();
         assert!(text.starts_with("<svg") && text.contains("#1F77B4") && text.trim_end().ends_with("</svg>"), "{text}");
         assert!(text.contains("&lt;b&gt;&amp;") && !text.contains("<b>"), "{text}");
     }

@@ -174,7 +174,7 @@ fn one(index: usize, sample: Sample, encoder: Option<&Encoder<'_>>) -> Result<On
         Tokens {
             all: (encoded.input_ids.len() + encoded.truncated) as u64,
             labels: encoded.labels.iter().filter(|&&label| label != -100).count() as u64,
-            pictures: encoded.grids.iter().filter_map(|grid| image_tokens(grid)).map(|n| n as u64).collect(),
+            pictures: encoded.grids.iter().filter_map(image_tokens).map(|n| n as u64).collect(),
             is_cut: encoded.truncated > 0,
         }
     });

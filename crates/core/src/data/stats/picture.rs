@@ -69,10 +69,6 @@ struct Panel<'a> {
 }
 
 fn panels(s: &Stats, cutoff_len: u64) -> Vec<Panel<'_>> {
-    let one = |title, unit, summary: &'_ Option<Summary>, mark| {
-        let series = vec![("", summary.as_ref()?)];
-        Some(Panel { title, unit, series, mark })
-    };
     let sizes = s.image_width.as_ref().zip(s.image_height.as_ref()).map(|(width, height)| Panel {
         title: "size of a picture, in pixels",
         unit: "pictures",
@@ -91,6 +87,10 @@ fn panels(s: &Stats, cutoff_len: u64) -> Vec<Panel<'_>> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn one<'a>(title: &'static str, unit: &'static str, summary: &'a Option<Summary>, mark: Option<u64>) -> Option<Panel<'a>> {
+    summary.as_ref().map(|summary| Panel { title, unit, series: vec![("", summary)], mark })
 }
 
 /// The line below the title.
