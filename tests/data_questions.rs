@@ -237,9 +237,10 @@ fn the_tutorials_question_stays_the_default_and_its_language_is_remarked() {
     let dir = tempfile::tempdir().unwrap();
     let source = golden("parquet/medtrinity.parquet");
     let report = json_of(&data(["convert", s(&source), "--out", s(dir.path()), "--json"]));
-    assert_eq!(report["questions"], json!({"en": {"图片中的诊断结果是怎样？": 3}}));
+    let question = "图片中的诊断结果是怎样？";
+    assert_eq!(report["questions"], json!({"en": {question: 2}, "zh": {question: 1}}));
     let text = stdout(&data(["convert", s(&source), "--out", s(dir.path())]), 0);
-    assert!(text.contains("3 are asked in another language") && text.contains("--questions match"), "{text}");
+    assert!(text.contains("2 are asked in another language") && text.contains("--questions match"), "{text}");
 }
 
 #[test]

@@ -210,7 +210,8 @@ mod tests {
             canvas.rect((10, 10, 30, 30), STRONG)?;
             canvas.text(text, (40, 40), 12, (HPos::Left, VPos::Top), BLACK)
         }
-        let picture = image::load_from_memory(&png((60, 60), |canvas| draw(canvas, "<b>&")).unwrap()).unwrap().to_rgb8();
+        let picture =
+            image::load_from_memory(&png((60, 60), |canvas| draw(canvas, "<b>&")).unwrap()).unwrap().to_rgb8();
         assert_eq!((picture.dimensions(), picture.get_pixel(20, 20).0), ((60, 60), [31, 119, 180]));
         let text = String::from_utf8(svg((60, 60), |canvas| draw(canvas, "<b>&")).unwrap()).unwrap();
         assert!(text.starts_with("<svg") && text.contains("#1F77B4") && text.trim_end().ends_with("</svg>"), "{text}");

@@ -9,15 +9,17 @@ use crate::plot::{self, Axis, Canvas, Drawn, GREY, PALE, SECOND, STRONG};
 use anyhow::bail;
 use plotters::backend::DrawingBackend;
 use plotters::style::text_anchor::{HPos, VPos};
-use plotters::style::{BLACK, RGBColor, WHITE};
+use plotters::style::{BLACK, RGBColor};
 use std::path::Path;
 
 /// One histogram with its title and labels, in pixels.
 const PANEL: (i32, i32) = (640, 420);
 /// Above the panels.
 const HEADER: i32 = 96;
-/// About how many bars a histogram has.
-const BARS: u64 = 40;
+/// Most bars of a histogram.
+const BARS: u64 = 60;
+/// From one line of notes to the next.
+const NOTE: i32 = 26;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -89,7 +91,12 @@ fn panels(s: &Stats, cutoff_len: u64) -> Vec<Panel<'_>> {
     .collect()
 }
 
-fn one<'a>(title: &'static str, unit: &'static str, summary: &'a Option<Summary>, mark: Option<u64>) -> Option<Panel<'a>> {
+fn one<'a>(
+    title: &'static str,
+    unit: &'static str,
+    summary: &'a Option<Summary>,
+    mark: Option<u64>,
+) -> Option<Panel<'a>> {
     summary.as_ref().map(|summary| Panel { title, unit, series: vec![("", summary)], mark })
 }
 
@@ -103,7 +110,7 @@ fn about(s: &Stats, cutoff_len: usize) -> String {
         parts.push(format!("{} cannot be used", thousands((s.samples - s.good) as u64)));
     }
     if let Some(truncated) = s.truncated {
-        parts.push(format!("{} lose text at cutoff_len {cutoff_len}", thousands(truncated as u64)));
+        parts.push(format!("{} lose text at cutoff_len {}", thousands(truncated as u64), thousands(cutoff_len as u64)));
     }
     parts.join(", ")
 }
@@ -158,8 +165,15 @@ impl Panel<'_> {
         // A single bar stays a bar, with room on both sides.
         let room = ((high - low) * 0.03).max((10.0 * span.width as f64 - (high - low)) / 2.0);
         let x_axis = Axis::spanning(low - room, high + room, 1.0, 6.0);
+        let cut = self.mark.map(|mark| x_axis.place(mark as f64 + 0.5, left, right));
+        let cut = cut.filter(|&at| at > left && at < right);
+        let notes = self.notes(&bars, cut.is_some());
+        let names = if bars.len() > 1 { bars.len() as i32 } else { 0 };
+        let lines = names + notes.len() as i32;
+        // Room above the bars for what is written there.
+        let share = f64::from(12 + NOTE * lines) / f64::from(bottom - top);
         let most = bars.iter().flatten().map(|bar| bar.count).max().unwrap_or(0).max(1) as f64;
-        let y_axis = Axis::spanning(0.0, most * 1.1, 1.0, 5.0);
+        let y_axis = Axis::spanning(0.0, most / (0.96 - share), 1.0, 5.0);
         let edges = |bar: &Bar| {
             let [from, to] = [bar.first as f64 - 0.5, bar.last as f64 + 0.5].map(|v| x_axis.place(v, left, right));
             (from, y_axis.place(bar.count as f64, bottom, top), to)
@@ -204,37 +218,29 @@ impl Panel<'_> {
         }
         canvas.text_upwards(self.unit, (x + 20, (top + bottom) / 2), 20, BLACK)?;
 
-        // Notes stand on the side where the bars are lower.
-        let height = |bars: &[Bar]| bars.iter().map(|bar| bar.count).max().unwrap_or(0);
-        let third = bars[0].len().div_ceil(3);
-        let on_left = height(&bars[0][..third]) < height(&bars[0][bars[0].len() - third..]);
-        let side = if on_left { (HPos::Left, left + 12) } else { (HPos::Right, right - 12) };
-        let mut line = top + 12;
-        let mut note = |text: &str, colour: RGBColor| {
-            let drawn = canvas.text(text, (side.1, line), 19, (side.0, VPos::Top), colour);
-            line += 26;
-            drawn
-        };
+        if let Some(at) = cut {
+            dashes(canvas, at, top + 12 + NOTE * lines, bottom)?;
+        }
+        for (line, (text, colour)) in (names..).zip(notes) {
+            canvas.text(&text, (right - 12, top + 12 + NOTE * line), 19, (HPos::Right, VPos::Top), colour)?;
+        }
         if let [(first, _), (second, _)] = self.series[..] {
-            legend(canvas, (side.1, top + 12), on_left, [(first, PALE), (second, STRONG)])?;
-        }
-        if let Some(mark) = self.mark {
-            let text = format!("cutoff_len {}", thousands(mark));
-            let at = x_axis.place(mark as f64 + 0.5, left, right);
-            if at > left && at < right {
-                dashes(canvas, at, top, bottom)?;
-                note(&text, SECOND)?;
-            } else {
-                note(&format!("{text} lies beyond"), SECOND)?;
-            }
-        }
-        let shown: Vec<usize> = bars.iter().map(|bars| bars.iter().map(|bar| bar.count).sum()).collect();
-        let beyond = self.series.iter().zip(shown).map(|((_, s), shown)| s.count - shown).max().unwrap_or(0);
-        if beyond > 0 {
-            let max = self.series.iter().map(|(_, s)| s.max).max().unwrap_or(0);
-            note(&format!("{} more, up to {}", thousands(beyond as u64), thousands(max)), GREY)?;
+            legend(canvas, (right - 112, top + 12), (first, PALE), (second, STRONG))?;
         }
         Ok(())
+    }
+
+    /// Where texts are cut, and what the histogram does not show.
+    fn notes(&self, bars: &[Vec<Bar>], cut_is_shown: bool) -> Vec<(String, RGBColor)> {
+        let cut = self.mark.map(|mark| {
+            let beyond = if cut_is_shown { "" } else { " lies beyond" };
+            (format!("cutoff_len {}{beyond}", thousands(mark)), SECOND)
+        });
+        let shown = bars.iter().map(|bars| bars.iter().map(|bar| bar.count).sum::<usize>());
+        let beyond = self.series.iter().zip(shown).map(|((_, s), shown)| s.count - shown).max().unwrap_or(0);
+        let max = self.series.iter().map(|(_, s)| s.max).max().unwrap_or(0);
+        let tail = (beyond > 0).then(|| (format!("{} more, up to {}", thousands(beyond as u64), thousands(max)), GREY));
+        cut.into_iter().chain(tail).collect()
     }
 
     /// The order statistics, as far as they fit into a line.
@@ -261,32 +267,28 @@ impl Panel<'_> {
 fn legend<DB: DrawingBackend>(
     canvas: &Canvas<DB>,
     (x, y): (i32, i32),
-    on_left: bool,
-    [area, line]: [(&str, RGBColor); 2],
+    area: (&str, RGBColor),
+    line: (&str, RGBColor),
 ) -> Drawn {
-    let left = if on_left { x } else { x - 100 };
-    canvas.rect((left - 4, y - 4, left + 104, y + 54), WHITE)?;
-    canvas.rect((left, y + 4, left + 28, y + 18), area.1)?;
-    canvas.text(area.0, (left + 38, y), 19, (HPos::Left, VPos::Top), BLACK)?;
-    canvas.line(&[(left, y + 37), (left + 28, y + 37)], line.1, 2)?;
-    canvas.text(line.0, (left + 38, y + 26), 19, (HPos::Left, VPos::Top), BLACK)
+    canvas.rect((x, y + 4, x + 28, y + 18), area.1)?;
+    canvas.text(area.0, (x + 38, y), 19, (HPos::Left, VPos::Top), BLACK)?;
+    canvas.line(&[(x, y + NOTE + 11), (x + 28, y + NOTE + 11)], line.1, 2)?;
+    canvas.text(line.0, (x + 38, y + NOTE), 19, (HPos::Left, VPos::Top), BLACK)
 }
 
 fn dashes<DB: DrawingBackend>(canvas: &Canvas<DB>, x: i32, top: i32, bottom: i32) -> Drawn {
     (top..bottom).step_by(12).try_for_each(|y| canvas.line(&[(x, y), (x, (y + 7).min(bottom))], SECOND, 2))
 }
 
-/// The next of 1, 2, 5, 10, 20, 50 …
+/// The next of 1, 2, 5, 10, 20, 25, 50, 100 …
 fn round_width(at_least: u64) -> u64 {
     let mut power = 1u64;
     loop {
-        for step in [1, 2, 5] {
-            let width = power.saturating_mul(step);
-            if width >= at_least {
-                return width;
-            }
+        let steps = [power, 2 * power, power / 2 * 5, 5 * power];
+        if let Some(width) = steps.into_iter().find(|&width| width >= at_least) {
+            return width;
         }
-        power = power.saturating_mul(10);
+        power *= 10;
     }
 }
 
@@ -328,11 +330,11 @@ mod tests {
 
     #[test]
     fn a_histogram_spans_what_counts() {
-        assert_eq!(panel((0..=400).collect(), None), Span { first: 0, last: 400, width: 20 });
+        assert_eq!(panel((0..=400).collect(), None), Span { first: 0, last: 400, width: 10 });
         assert_eq!(panel(vec![512; 9], None), Span { first: 512, last: 512, width: 1 });
         let mut tail: Vec<u64> = (100..=300).cycle().take(2_010).collect();
         tail.push(90_000);
-        assert_eq!(panel(tail.clone(), None), Span { first: 100, last: 397, width: 10 });
+        assert_eq!(panel(tail.clone(), None), Span { first: 100, last: 397, width: 5 });
         assert_eq!(panel(tail.clone(), Some(420)).last, 434, "a mark that is near is shown");
         assert_eq!(panel(tail, Some(2048)).last, 397, "one that is far away is not");
         assert_eq!(panel(vec![7; 200].into_iter().chain([4_000]).collect(), None).last, 7);
@@ -341,7 +343,7 @@ mod tests {
     #[test]
     fn numbers_are_grouped_and_widths_round() {
         assert_eq!([0, 999, 1_000, 24_800_123].map(thousands), ["0", "999", "1,000", "24,800,123"]);
-        assert_eq!([1, 2, 3, 6, 11, 51].map(round_width), [1, 2, 5, 10, 20, 100]);
+        assert_eq!([1, 2, 3, 6, 11, 21, 51].map(round_width), [1, 2, 5, 10, 20, 25, 100]);
     }
 
     #[test]
