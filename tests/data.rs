@@ -506,6 +506,26 @@ fn stats_with_a_model_say_how_many_samples_exceed_the_cutoff() {
 }
 
 #[test]
+fn stats_draw_a_picture_of_what_they_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = golden("llamafactory/data");
+    let run = |picture: &Path, extra: &[&str]| {
+        data(["stats", "demo", "--dataset-dir", s(&demo), "--picture", s(picture)].iter().chain(extra))
+    };
+    let (png, svg) = (dir.path().join("a.png"), dir.path().join("b.svg"));
+    let model = golden("models/tiny-tied");
+    let text = stdout(&run(&png, &["--model", s(&model)]), 0);
+    assert!(text.contains("picture tokens") && text.contains("a.png"), "{text}");
+    assert_eq!(image::open(&png).unwrap().width(), 1280);
+    stdout(&run(&svg, &["--json"]), 0);
+    let text = std::fs::read_to_string(&svg).unwrap();
+    assert!(text.contains("answers of a sample, in characters") && !text.contains("cutoff_len"), "{text}");
+    let none = run(&dir.path().join("c.jpg"), &[]);
+    stdout(&none, 10);
+    assert!(stderr(&none).contains(".png or .svg"), "{}", stderr(&none));
+}
+
+#[test]
 fn list_says_what_can_be_used_and_why_the_rest_cannot() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.json"), "[{\"instruction\": \"x\", \"output\": \"y\"}]").unwrap();

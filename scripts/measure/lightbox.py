@@ -12,6 +12,7 @@ class Lightbox:
     def __init__(self, folder: Path, device: str = "cpu", libtorch: Path | None = None):
         self.program = str(folder / "lightbox")
         self.preprocess_bench = str(folder / "examples" / "preprocess")
+        self.random_rows_bench = str(folder / "examples" / "random_rows")
         self.device = device
         self.env = dict(os.environ)
         if libtorch is not None:  # binaries that were built elsewhere: the libtorch of this machine's Python
@@ -19,6 +20,9 @@ class Lightbox:
 
     def convert(self, parquet: Path, out: Path) -> list[str]:
         return [self.program, "data", "convert", str(parquet), "--out", str(out)]
+
+    def check(self, dataset_dir: Path, dataset: str) -> list[str]:
+        return [self.program, "data", "check", "--dataset-dir", str(dataset_dir), "--dataset", dataset, "--json"]
 
     def encode(self, model: Path, dataset_dir: Path, dataset: str) -> list[str]:
         return [self.program, "data", "encode", "--model", str(model), "--dataset-dir", str(dataset_dir), "--dataset", dataset, "--json"]

@@ -108,7 +108,8 @@ texts! {
     CONVERT = "Convert", "转换";
     CONVERT_OUT = "1/3  Folder for the result: it gets the pictures, the JSON and a dataset_info.json", "1/3  结果文件夹：将写入图片、JSON 与 dataset_info.json";
     CONVERT_NAME = "2/3  Name of the new data set", "2/3  新数据集的名称";
-    CONVERT_QUESTIONS = "3/3  Question put to every picture; several are divided by | and take turns", "3/3  对每张图片提出的问题；多个问题用 | 分隔，轮流使用";
+    CONVERT_QUESTIONS = "3/3  Question put to every picture; several, divided by |, take turns; match, en, zh: ready-made ones, match in the caption's language",
+        "3/3  对每张图片提出的问题；多个问题用 | 分隔，轮流使用；match、en、zh 为内置问题，match 与描述的语言一致";
     CONVERTED = "{0} samples written, {1} rows left out: {2}", "已写入 {0} 个样本，跳过 {1} 行：{2}";
     REGISTER = "Register", "注册";
     REGISTER_LABEL = "The name it gets in {0}", "在 {0} 中的名称";

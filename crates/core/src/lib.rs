@@ -17,6 +17,7 @@ pub mod generation;
 pub mod hub;
 pub mod launch;
 pub mod medical;
+mod plot;
 pub mod profile;
 pub mod python_json;
 pub mod runs;

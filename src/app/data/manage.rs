@@ -7,7 +7,7 @@ use crate::app::overlay::{Item, Overlay, Prompt};
 use crate::app::{Action, App, Effects};
 use crate::text::data as text;
 use lightbox_core::data::convert::{DEFAULT_FOLDER, DEFAULT_NAME};
-use lightbox_core::data::dataset::DEFAULT_QUESTION;
+use lightbox_core::data::questions::DEFAULT_QUESTION;
 use lightbox_core::data::{FoundKind, dataset_info};
 use std::path::PathBuf;
 use tui_input::Input;

@@ -220,6 +220,7 @@ pub fn statistics() -> App {
         image_height: spread(500, 900),
         answer_characters: spread(600, 2_000),
         tokens: spread(600, 3_000),
+        picture_tokens: Summary::of(vec![324; 9]),
         label_tokens: spread(600, 800),
         truncated: Some(37),
     };

@@ -1,11 +1,11 @@
 //! `lightbox data convert`
 
-use super::options::{ColumnArgs, OnBadArg};
+use super::options::{ColumnArgs, OnBadArg, write_asked};
 use crate::cli::progress::Progress;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use lightbox_core::data::convert::{DEFAULT_FOLDER, DEFAULT_NAME, Format};
-use lightbox_core::data::dataset::DEFAULT_QUESTION;
+use lightbox_core::data::questions::{DEFAULT_QUESTION, DEFAULT_QUESTION_EN};
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{ConvertError, ConvertOptions, ConvertReport, convert};
 use lightbox_core::exit::{Because, Exit};
@@ -35,8 +35,8 @@ pub struct ConvertArgs {
     format: FormatArg,
     #[command(flatten)]
     columns: ColumnArgs,
-    /// Ready-made questions by language, after those of --question [default: zh if there is no --question]
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// The tutorial's question by language, after those of --question [default: zh if there is neither]
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "drawn")]
     lang: Vec<Lang>,
     /// Where pictures lie that the parquet only names [default: beside the parquet file]
     #[arg(long, value_name = "DIR")]
@@ -76,7 +76,7 @@ impl Lang {
     fn question(self) -> &'static str {
         match self {
             Self::Zh => DEFAULT_QUESTION,
-            Self::En => "What is the diagnosis in this picture?",
+            Self::En => DEFAULT_QUESTION_EN,
         }
     }
 }
@@ -101,7 +101,7 @@ pub fn run(args: ConvertArgs) -> Result<Exit> {
             FormatArg::Json => Format::Json,
             FormatArg::Jsonl => Format::Jsonl,
         },
-        columns: args.columns.choice(args.lang.iter().map(|lang| lang.question().to_owned())),
+        columns: args.columns.choice(args.lang.iter().map(|lang| lang.question().to_owned()))?,
         media_dir: args.media_dir,
         on_bad: args.on_bad.into(),
         decode: args.decode,
@@ -143,6 +143,7 @@ fn human(out: &mut impl Write, r: &ConvertReport, o: &ConvertOptions, seconds: f
         )?;
     }
     writeln!(out, "samples   {} ({} MB of pictures)", r.written, r.image_bytes.div_ceil(1 << 20))?;
+    write_asked(out, &r.questions)?;
     if r.repeated_ids > 0 {
         writeln!(out, "repeated  {} ids came more than once; their files got a number", r.repeated_ids)?;
     }

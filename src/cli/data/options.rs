@@ -2,18 +2,21 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use lightbox_core::data::questions::{Asked, DEFAULT_SEED};
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{
-    CaptionChoice, Dataset, DatasetOptions, Encoder, Mix, OnBad, caption_columns, parquet::ParquetTable,
+    CaptionChoice, Dataset, DatasetOptions, Encoder, Mix, OnBad, QuestionSet, Questions, caption_columns,
+    parquet::ParquetTable,
 };
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::hub::{self, What};
 use lightbox_core::profile::MixStrategy;
-use lightbox_core::safe_text::clean;
+use lightbox_core::safe_text::{clean, clean_line};
 use lightbox_core::text::{EncodeOptions, Tokenizer};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
+use std::io::Write;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which data set.
 #[derive(Args)]
@@ -56,29 +59,63 @@ pub struct ColumnArgs {
     /// Parquet column with the row's id, which names the picture's file
     #[arg(long, value_name = "COLUMN")]
     id_column: Option<String>,
-    /// Parquet column with the caption
-    #[arg(long, value_name = "COLUMN")]
-    caption_column: Option<String>,
+    /// Parquet column with the caption. Of several, joined by commas, one is drawn for each row, unless --both
+    #[arg(long, visible_alias = "captions", value_name = "COLUMN", value_delimiter = ',')]
+    caption_column: Vec<String>,
+    /// Make a sample of each of these captions
+    #[arg(long, requires = "caption_column")]
+    both: bool,
     /// Question put to every captioned picture; given several times, row i (from 0) gets question i modulo their number
     #[arg(long = "question", value_name = "TEXT")]
     questions: Vec<String>,
+    #[command(flatten)]
+    drawn: DrawnQuestionArgs,
+}
+
+/// Questions in several wordings.
+#[derive(Args)]
+pub struct DrawnQuestionArgs {
+    /// Draw each sample's question by its id: from the ready-made ones in English (en), in Chinese (zh) or in the
+    /// caption's language (match), or from a YAML file of yours
+    #[arg(long = "questions", id = "drawn", value_name = "en|zh|match|FILE", conflicts_with = "questions")]
+    set: Option<String>,
+    /// For drawing questions, and one of several captions
+    #[arg(long, value_name = "SEED", default_value_t = DEFAULT_SEED)]
+    pub question_seed: u64,
+}
+
+impl DrawnQuestionArgs {
+    /// The questions that were chosen, if any were.
+    pub fn questions(&self) -> Result<Option<Questions>> {
+        let set = self.set.as_deref().map(|word| QuestionSet::named(word, Path::new(""))).transpose()?;
+        Ok(set.map(Questions::Drawn))
+    }
 }
 
 impl ColumnArgs {
-    pub fn choice(&self, more_questions: impl IntoIterator<Item = String>) -> CaptionChoice {
-        CaptionChoice {
+    pub fn choice(&self, more_questions: impl IntoIterator<Item = String>) -> Result<CaptionChoice> {
+        let in_turn: Vec<String> = self.questions.iter().cloned().chain(more_questions).collect();
+        let questions = match self.drawn.questions()? {
+            Some(drawn) => drawn,
+            None if in_turn.is_empty() => Questions::default(),
+            None => Questions::InTurn(in_turn),
+        };
+        Ok(CaptionChoice {
             image: self.image_column.clone(),
             id: self.id_column.clone(),
-            caption: self.caption_column.clone(),
-            questions: self.questions.iter().cloned().chain(more_questions).collect(),
-        }
+            captions: self.caption_column.clone(),
+            both: self.both,
+            questions,
+            seed: self.drawn.question_seed,
+        })
     }
 
     fn any(&self) -> bool {
         self.image_column.is_some()
             || self.id_column.is_some()
-            || self.caption_column.is_some()
+            || !self.caption_column.is_empty()
             || !self.questions.is_empty()
+            || self.drawn.set.is_some()
     }
 }
 
@@ -104,7 +141,7 @@ impl SourceArgs {
 
     /// The words that name data set `name` again, for "Next: …" lines.
     pub fn again(&self, name: &str) -> String {
-        let dir = if std::path::Path::new(name).exists() {
+        let dir = if Path::new(name).exists() {
             String::new()
         } else {
             format!(" --dataset-dir {}", self.dataset_dir.display())
@@ -116,10 +153,35 @@ impl SourceArgs {
         let options = self.options(self.names());
         if self.columns.any() {
             let files = parquet_files(&options.names)?;
-            let columns = caption_columns(&ParquetTable::open(&files)?, &self.columns.choice([]))?;
+            let columns = caption_columns(&ParquetTable::open(&files)?, &self.columns.choice([])?)?;
             return Dataset::open_captions(&files, columns, &options);
         }
         Dataset::open(&options)
+    }
+}
+
+/// Wordings of a language that a report lists.
+const LISTED: usize = 12;
+
+/// Which questions were put, and whether their language is that of the answers.
+pub fn write_asked(out: &mut impl Write, asked: &Asked) -> std::io::Result<()> {
+    for (lang, questions) in asked.by_language() {
+        let samples: usize = questions.iter().map(|(_, n)| n).sum();
+        writeln!(out, "asked     {samples} samples with captions in {}", lang.name())?;
+        for (question, n) in questions.iter().take(LISTED) {
+            writeln!(out, "{n:>16}  {}", clean_line(question, 100))?;
+        }
+        if questions.len() > LISTED {
+            writeln!(out, "                  and {} other wordings", questions.len() - LISTED)?;
+        }
+    }
+    match asked.crossed() {
+        0 => Ok(()),
+        n => writeln!(
+            out,
+            "note      {n} are asked in another language than they are answered in, which teaches a model to answer so; \
+             --questions match asks in the caption's"
+        ),
     }
 }
 
@@ -173,7 +235,7 @@ pub struct Model {
 }
 
 impl EncodeOptionArgs {
-    pub fn load(&self, model: &std::path::Path) -> Result<Model> {
+    pub fn load(&self, model: &Path) -> Result<Model> {
         let model = &hub::folder(model, What::Model, "main", None).because(Exit::Model)?;
         Ok(Model {
             tokenizer: Tokenizer::from_dir(model).because(Exit::Model)?,

@@ -1,10 +1,12 @@
 //! `lightbox data slices`
 
+use super::options::{DrawnQuestionArgs, write_asked};
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
 use crate::image::print;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use lightbox_core::data::Questions;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::medical::window::{PRESETS, WindowChoice};
 use lightbox_core::medical::{Axis, Bad, PictureFormat, SliceError, SliceOptions, SliceReport, slices};
@@ -53,13 +55,15 @@ pub struct SlicesArgs {
     keep: Vec<String>,
     /// Write a data set too: this question to every picture. {modality}, {body_part}, {plane}, {slice}, {slices},
     /// {position_mm}, {window}, {kind} and the fields of --keep stand for their values
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, id = "questions", value_name = "TEXT")]
     question: Option<String>,
+    #[command(flatten)]
+    drawn: DrawnQuestionArgs,
     /// The answer, with the same names in braces; without it answers are empty, for somebody to fill in
-    #[arg(long, value_name = "TEXT", requires = "question", conflicts_with = "answer_from")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "answer_from")]
     answer: Option<String>,
     /// Take the answer from a DICOM field (which is kept, too)
-    #[arg(long, value_name = "FIELD", requires = "question")]
+    #[arg(long, value_name = "FIELD")]
     answer_from: Option<String>,
     /// The data set's name in dataset_info.json
     #[arg(long, default_value = "scans")]
@@ -141,6 +145,13 @@ pub fn run(args: SlicesArgs) -> Result<Exit> {
     if args.sheet.as_deref() == Some(Path::new("-")) && args.json {
         bail!("--sheet - and --json would both write to standard output; name a file for the sheet");
     }
+    let questions = match args.question {
+        Some(question) => Some(Questions::InTurn(vec![question])),
+        None => args.drawn.questions()?,
+    };
+    if answer.is_some() && questions.is_none() {
+        bail!("an answer needs a question: give --question or --questions");
+    }
     let options = SliceOptions {
         sources: args.sources,
         out: args.out,
@@ -162,7 +173,8 @@ pub fn run(args: SlicesArgs) -> Result<Exit> {
             FormatArg::Jpg => PictureFormat::Jpg,
         },
         keep,
-        question: args.question,
+        questions,
+        question_seed: args.drawn.question_seed,
         answer,
         name: args.name,
         sheet: args.sheet.is_some(),
@@ -276,6 +288,7 @@ fn human(out: &mut impl Write, r: &SliceReport, o: &SliceOptions, seconds: f64) 
             clean(&info.display().to_string()),
             r.samples
         )?;
+        write_asked(out, &r.questions)?;
         if r.left_out > 0 {
             writeln!(out, "          {} pictures lack what question or answer name, and are not in it", r.left_out)?;
         }

@@ -3,11 +3,14 @@
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use lightbox_core::data::stats::Summary;
+use lightbox_core::data::stats::picture::{Format, picture};
 use lightbox_core::data::{Stats, stats};
 use lightbox_core::exit::Exit;
+use lightbox_core::fs::write_atomic;
+use lightbox_core::safe_text::{clean, clean_line};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -22,24 +25,37 @@ pub struct StatsArgs {
     model: Option<PathBuf>,
     #[command(flatten)]
     encode: EncodeOptionArgs,
+    /// Draw histograms of lengths, picture tokens and picture sizes into a .png or .svg file
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: StatsArgs) -> Result<Exit> {
+    // Before an hour of measuring.
+    let format = args.picture.as_deref().map(Format::of).transpose()?;
     let dataset = args.source.open()?;
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
     let mut progress = Progress::new("measuring");
     let found = stats(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |step| progress.step(&step));
     progress.finish();
+    if let (Some(path), Some(format)) = (&args.picture, format) {
+        let title = clean_line(&args.source.names().join(", "), 300);
+        let drawn = picture(&found, &title, args.encode.cutoff_len, format)?;
+        write_atomic(path, &drawn).with_context(|| format!("writing {}", path.display()))?;
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut out, &found)?;
         writeln!(out)?;
     } else {
         human(&mut out, &found, &args)?;
+        if let Some(path) = &args.picture {
+            writeln!(out, "\npicture   {}", clean(&path.display().to_string()))?;
+        }
     }
     Ok(Exit::Finished)
 }
@@ -48,6 +64,7 @@ fn human(out: &mut impl Write, s: &Stats, args: &StatsArgs) -> std::io::Result<(
     writeln!(out, "{} samples, {} of them text only, {} cannot be used\n", s.samples, s.text_only, s.samples - s.good)?;
     let rows: Vec<Vec<String>> = [
         ("tokens", &s.tokens),
+        ("picture tokens", &s.picture_tokens),
         ("label tokens", &s.label_tokens),
         ("turns", &s.turns),
         ("pictures", &s.images_per_sample),

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use lightbox_core::data::convert::Format;
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{
-    CaptionChoice, ConvertError, ConvertOptions, OnBad, RegisterError, convert, describe, register, unregister,
+    CaptionChoice, ConvertError, ConvertOptions, OnBad, QuestionSet, Questions, RegisterError, convert, describe,
+    register, unregister,
 };
 use serde::Deserialize;
 use std::io::{BufRead, BufReader, Read};
@@ -52,7 +53,7 @@ fn converted(form: &Convert, ctx: &mut Ctx) -> anyhow::Result<Option<Action>> {
         name: form.name.clone(),
         folder: form.folder.clone(),
         format: Format::Json,
-        columns: CaptionChoice { questions: form.questions.clone(), ..CaptionChoice::default() },
+        columns: CaptionChoice { questions: questions(&form.questions), ..CaptionChoice::default() },
         media_dir: None,
         on_bad: OnBad::Skip,
         decode: false,
@@ -75,6 +76,15 @@ fn converted(form: &Convert, ctx: &mut Ctx) -> anyhow::Result<Option<Action>> {
             Ok(None)
         }
         Err(e) => Err(e.into()),
+    }
+}
+
+/// What was typed: the name of a ready-made set, or questions that take turns; nothing is the tutorial's.
+fn questions(typed: &[String]) -> Questions {
+    match typed {
+        [] => Questions::default(),
+        [one] => QuestionSet::ready_made(one).map_or_else(|| Questions::InTurn(vec![one.clone()]), Questions::Drawn),
+        several => Questions::InTurn(several.to_vec()),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::app::data::manage::{Convert, Effect as ManageEffect, Msg as ManageMsg
 use crate::app::data::open::{Row, Unseen};
 use crate::app::data::seen::{Look, Part, SeenBy};
 use crate::app::tasks::{News, State};
-use lightbox_core::data::dataset::DEFAULT_QUESTION;
+use lightbox_core::data::questions::DEFAULT_QUESTION;
 use std::process::Command;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};

@@ -1,9 +1,10 @@
 //! A data set opened for reading: one or more named sets, one after the other or mixed ([`super::Mix`]).
 
+use super::captions::{CaptionChoice, CaptionColumns, caption_columns};
 use super::cells::ImageCell;
 use super::dataset_info::{Entry, EntrySource};
-use super::guess::{CaptionChoice, caption_columns, guess_layout};
-use super::layout::{CaptionColumns, Layout, Parsed};
+use super::guess::guess_layout;
+use super::layout::{Layout, Parsed};
 use super::parquet::ParquetTable;
 use super::place::{Place, Places};
 use super::problem::{Fault, Problem, kind};
@@ -15,9 +16,6 @@ use anyhow::{Context, anyhow, bail};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The tutorial's question for every picture.
-pub const DEFAULT_QUESTION: &str = "图片中的诊断结果是怎样？";
 
 /// A data set opened for reading; samples are read on demand, by index.
 #[derive(Debug)]
@@ -40,17 +38,18 @@ struct Part {
     notes: Vec<String>,
 }
 
+/// Which samples of a set.
 #[derive(Debug)]
 enum Selection {
     First(usize),
-    Rows(Vec<u32>),
+    Drawn(Vec<u32>),
 }
 
 impl Selection {
     fn len(&self) -> usize {
         match self {
             Self::First(n) => *n,
-            Self::Rows(rows) => rows.len(),
+            Self::Drawn(samples) => samples.len(),
         }
     }
 }
@@ -108,7 +107,7 @@ impl Dataset {
             if let Some(max) = o.max_samples {
                 match &mut part.selection {
                     Selection::First(n) => *n = (*n).min(max),
-                    Selection::Rows(rows) => rows.truncate(max),
+                    Selection::Drawn(samples) => samples.truncate(max),
                 }
             }
             parts.push(part);
@@ -150,16 +149,16 @@ impl Dataset {
 
     /// Reads one sample. Pictures are looked up, not read.
     pub fn get(&self, index: usize) -> Result<Sample, Problem> {
-        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
-        let origin = part.table.origin(row);
-        part.sample(row, &origin).map_err(|fault| fault.at(index, &origin))
+        let (part, i) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let origin = part.origin(i);
+        part.sample(i, &origin).map_err(|fault| fault.at(index, &origin))
     }
 
     /// Sample `index` understood without the bytes of its pictures, for lists and searches.
     pub(super) fn glance(&self, index: usize) -> Result<Parsed, Problem> {
-        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
-        let read = || part.layout.parse(part.table.glance(row, part.layout.image_column())?, row);
-        read().map_err(|fault| fault.at(index, part.table.origin(row)))
+        let (part, i) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let read = || part.layout.parse(part.table.glance(part.row(i), part.layout.image_column())?, i);
+        read().map_err(|fault| fault.at(index, part.origin(i)))
     }
 
     /// The layout of the first set.
@@ -174,7 +173,7 @@ impl Dataset {
 
     /// Where sample `index` comes from: file and line, or file and row.
     pub fn origin(&self, index: usize) -> String {
-        self.locate(index).map_or_else(|| "data set".to_owned(), |(part, row)| part.table.origin(row))
+        self.locate(index).map_or_else(|| "data set".to_owned(), |(part, i)| part.origin(i))
     }
 
     /// What can be said of the data without reading it: files of other sizes or numbers of rows are another fingerprint.
@@ -189,6 +188,7 @@ impl Dataset {
         format!("unread, blake3 of sizes {}", hash.finalize().to_hex())
     }
 
+    /// The set that sample `index` is of, and its number there.
     fn locate(&self, index: usize) -> Option<(&Part, usize)> {
         let mut i = match &self.order {
             Some(order) => *order.get(index)? as usize,
@@ -196,11 +196,11 @@ impl Dataset {
         };
         for part in &self.parts {
             if i < part.selection.len() {
-                let row = match &part.selection {
+                let chosen = match &part.selection {
                     Selection::First(_) => i,
-                    Selection::Rows(rows) => rows[i] as usize,
+                    Selection::Drawn(samples) => samples[i] as usize,
                 };
-                return Some((part, row));
+                return Some((part, chosen));
             }
             i -= part.selection.len();
         }
@@ -215,30 +215,37 @@ impl Part {
         random: &mut Option<NumpyRandom>,
         watch: &mut OpenWatch<'_>,
     ) -> anyhow::Result<Self> {
-        let layout = Layout::new(entry.formatting, entry.columns.clone(), entry.tags.clone());
-        let mut open = || -> anyhow::Result<(Table, Option<DataFiles>)> {
-            let (columns, pictures) = (layout.columns(), layout.image_column());
-            match &entry.source {
-                EntrySource::File(file) => {
-                    Ok((Table::open(&o.dataset_dir.join(file), &columns, pictures, watch)?, None))
-                }
-                EntrySource::Hub(wanted) => {
-                    let data = wanted.data()?;
-                    Ok((Table::of_files(&data.files, &columns, pictures, watch)?, Some(data)))
-                }
+        let mut open = || -> anyhow::Result<(Table, Layout, Option<DataFiles>)> {
+            let (path, hub) = match &entry.source {
+                EntrySource::File(file) => (o.dataset_dir.join(file), None),
+                EntrySource::Hub(wanted) => (PathBuf::new(), Some(wanted.data()?)),
+            };
+            if let Some(choice) = &entry.captions {
+                let files = hub.as_ref().map_or_else(|| caption_files(&path), |data| Ok(data.files.clone()))?;
+                let table = ParquetTable::open(&files)?;
+                let columns = caption_columns(&table, choice).context("`captions`")?;
+                let (table, layout) = captioned(table, columns);
+                return Ok((table, layout, hub));
             }
+            let layout = Layout::new(entry.formatting, entry.columns.clone(), entry.tags.clone());
+            let (columns, pictures) = (layout.columns(), layout.image_column());
+            let table = match &hub {
+                None => Table::open(&path, &columns, pictures, watch)?,
+                Some(data) => Table::of_files(&data.files, &columns, pictures, watch)?,
+            };
+            Ok((table, layout, hub))
         };
-        let (table, hub) = open().with_context(|| format!("data set \"{}\"", entry.name))?;
-        let rows = table.len();
+        let (table, layout, hub) = open().with_context(|| format!("data set \"{}\"", entry.name))?;
+        let samples = table.len() * layout.samples_a_row();
         let selection = match entry.num_samples {
-            None => Selection::First(rows),
+            None => Selection::First(samples),
             Some(count) => {
                 let seed = u32::try_from(o.seed).map_err(|_| {
                     anyhow!("data set \"{}\": `num_samples` needs a seed below 2^32, not {}", entry.name, o.seed)
                 })?;
-                let rows = u32::try_from(rows)
-                    .map_err(|_| anyhow!("data set \"{}\": `num_samples` works up to 2^32 rows", entry.name))?;
-                Selection::Rows(random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(rows, count))
+                let samples = u32::try_from(samples)
+                    .map_err(|_| anyhow!("data set \"{}\": `num_samples` works up to 2^32 samples", entry.name))?;
+                Selection::Drawn(random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(samples, count))
             }
         };
         let part = Self {
@@ -305,7 +312,7 @@ impl Part {
         let beside = if path.is_dir() { Some(path) } else { path.parent() };
         Self {
             name: path.display().to_string(),
-            selection: Selection::First(table.len()),
+            selection: Selection::First(table.len() * layout.samples_a_row()),
             table,
             layout,
             media_dir: o.media_dir.clone().unwrap_or_else(|| o.dataset_dir.clone()),
@@ -316,9 +323,17 @@ impl Part {
 
     fn captions(table: ParquetTable, columns: CaptionColumns, o: &DatasetOptions) -> anyhow::Result<Self> {
         let path = table.shards().next().map(|(path, ..)| path.to_owned()).ok_or_else(|| anyhow!("no parquet file"))?;
-        let layout = Layout::Caption(columns);
-        let table = table.with_columns(&layout.columns(), layout.image_column());
-        Ok(Self::at(&path, Table::Parquet(Arc::new(table)), layout, o))
+        let (table, layout) = captioned(table, columns);
+        Ok(Self::at(&path, table, layout, o))
+    }
+
+    /// The row that sample `i` of the set is of.
+    fn row(&self, i: usize) -> usize {
+        i / self.layout.samples_a_row()
+    }
+
+    fn origin(&self, i: usize) -> String {
+        self.table.origin(self.row(i))
     }
 
     fn info(&self) -> PartInfo {
@@ -334,8 +349,9 @@ impl Part {
         }
     }
 
-    fn sample(&self, row: usize, origin: &str) -> Result<Sample, Fault> {
-        let parsed = self.layout.parse(self.table.row(row, self.layout.image_column())?, row)?;
+    fn sample(&self, i: usize, origin: &str) -> Result<Sample, Fault> {
+        let row = self.row(i);
+        let parsed = self.layout.parse(self.table.row(row, self.layout.image_column())?, i)?;
         let images = parsed.images.into_iter().map(|cell| self.image(row, cell)).collect::<Result<_, _>>()?;
         Ok(Sample {
             conversation: parsed.conversation,
@@ -359,4 +375,23 @@ impl Part {
             _ => Err(Fault::new(kind::IMAGE_MISSING, "a picture of the row is null")),
         }
     }
+}
+
+/// The parquet files of an entry that has `captions`: one, or all of a folder.
+fn caption_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let is_parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+    if path.is_file() && !is_parquet {
+        bail!(
+            "{}: `captions` describes parquet files; describe the columns of this one under `columns`",
+            path.display()
+        );
+    }
+    let name = path.to_str().with_context(|| format!("{}: its name is not UTF-8; rename it", path.display()))?;
+    parquet_files(&[name])
+}
+
+fn captioned(table: ParquetTable, columns: CaptionColumns) -> (Table, Layout) {
+    let layout = Layout::Caption(columns);
+    let table = table.with_columns(&layout.columns(), layout.image_column());
+    (Table::Parquet(Arc::new(table)), layout)
 }

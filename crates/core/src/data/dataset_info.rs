@@ -6,6 +6,7 @@
 //!
 //! Entries are parsed one by one when they are used: a broken or unsupported entry hurts only those who name it.
 
+use super::captions::CaptionChoice;
 use super::media::open_regular;
 use crate::hub::{DataPart, Repo, Source, Wanted, What};
 use anyhow::{Context, anyhow, bail};
@@ -21,9 +22,10 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Most samples that an entry can draw: each takes four bytes of memory at once.
 const MAX_SAMPLES: usize = 100_000_000;
 
-/// Keys of LLaMA-Factory's entries; others are named in [`Entry::notes`].
-const KEYS: [&str; 16] = [
+/// Keys of LLaMA-Factory's entries, and `captions`, which is ours; others are named in [`Entry::notes`].
+const KEYS: [&str; 17] = [
     "file_name",
+    "captions",
     "formatting",
     "ranking",
     "subset",
@@ -145,6 +147,8 @@ pub struct Entry {
     pub formatting: Formatting,
     pub columns: Columns,
     pub tags: Tags,
+    /// Captioned pictures in parquet; then layout, columns and tags have no effect.
+    pub captions: Option<CaptionChoice>,
     /// Draw exactly this many.
     pub num_samples: Option<usize>,
     /// What was read but has no effect.
@@ -211,11 +215,13 @@ impl DatasetInfo {
             let more = if self.entries.len() > known.len() { ", …" } else { "" };
             anyhow!("data set \"{name}\" is not in {}; it has: {}{more}", self.path.display(), known.join(", "))
         })?;
-        entry(name, raw).with_context(|| format!("{}: data set \"{name}\"", self.path.display()))
+        let dir = self.path.parent().unwrap_or(Path::new(""));
+        entry(name, raw, dir).with_context(|| format!("{}: data set \"{name}\"", self.path.display()))
     }
 }
 
-fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
+/// `dir`: what paths in it are relative to.
+fn entry(name: &str, raw: &Value, dir: &Path) -> anyhow::Result<Entry> {
     let raw = raw.as_object().ok_or_else(|| anyhow!("not a JSON object"))?;
     let hub = on_a_hub(raw)?;
     for (key, what) in
@@ -246,6 +252,15 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
             notes.push(format!("`{key}` has no effect on local files"));
         }
     }
+    let captions = match raw.get("captions").filter(|v| !v.is_null()) {
+        None => None,
+        Some(value) => {
+            for key in ["formatting", "columns", "tags"].into_iter().filter(|key| raw.contains_key(*key)) {
+                notes.push(format!("`{key}` has no effect beside `captions`"));
+            }
+            Some(CaptionChoice::of_entry(value, dir).context("`captions`")?)
+        }
+    };
     let unknown: Vec<&str> = raw.keys().map(String::as_str).filter(|key| !KEYS.contains(key)).collect();
     if !unknown.is_empty() {
         notes.push(format!("unknown keys have no effect: {}", unknown.join(", ")));
@@ -275,6 +290,7 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
         formatting,
         columns: columns(raw)?,
         tags: tags(raw)?,
+        captions,
         num_samples,
         notes,
     })
@@ -448,6 +464,32 @@ mod tests {
                 .to_string()
                 .starts_with("info.json:2:")
         );
+    }
+
+    #[test]
+    fn captions_are_described_by_a_key_of_our_own() {
+        let e = parse(json!({"file_name": "a", "captions": {}})).unwrap();
+        assert_eq!((e.captions, e.notes.len()), (Some(CaptionChoice::default()), 0));
+        let e = parse(json!({"file_name": "a", "formatting": "sharegpt", "captions": {"image": "i", "id": "n",
+            "columns": ["en", "zh"], "both": true, "questions": "match", "seed": 7}}))
+        .unwrap();
+        let captions = e.captions.unwrap();
+        assert_eq!((captions.image.as_deref(), captions.id.as_deref(), captions.seed), (Some("i"), Some("n"), 7));
+        assert!(captions.both && captions.captions == ["en", "zh"] && captions.questions.goes_by_caption());
+        assert!(e.notes[0].contains("formatting"));
+        for (value, part) in [
+            (json!(true), "object"),
+            (json!({"columns": "caption"}), "`columns` must be a list"),
+            (json!({"image": 3}), "`image`"),
+            (json!({"both": 1}), "`both`"),
+            (json!({"seed": -1}), "`seed`"),
+            (json!({"questions": []}), "no questions"),
+            (json!({"questions": "nowhere.yaml"}), "nowhere.yaml"),
+            (json!({"column": ["a"]}), "`column` is no key"),
+        ] {
+            let message = refusal(json!({"file_name": "a", "captions": value}));
+            assert!(message.contains("`captions`") && message.contains(part), "{message}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Row → conversation: LLaMA-Factory's three layouts (`data/converter.py` at v0.9.5) and captioned pictures.
+//! Row → conversation: LLaMA-Factory's three layouts (`data/converter.py` at v0.9.5); captioned pictures are in
+//! [`super::captions`].
 //!
 //! Where LLaMA-Factory logs "Invalid role tag" and drops the row, or dies in the middle of a run, a [`Fault`] says
 //! what is wrong. Two things are done differently on purpose: for `openai`, LLaMA-Factory appends "detailed thinking
 //! off" to every system text, a leftover of another model family that is not copied; and a tool result after the last
 //! answer, which it drops without a word, is a fault.
 
+use super::captions::CaptionColumns;
 use super::cells::ImageCell;
 use super::dataset_info::{Columns, Formatting, Tags};
 use super::problem::{Fault, kind};
@@ -22,23 +24,6 @@ pub enum Layout {
     Sharegpt(Columns, Tags),
     Openai(Columns, Tags),
     Caption(CaptionColumns),
-}
-
-/// A captioned picture, as MedTrinity has it: becomes `<image>` + question, answered by the caption.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptionColumns {
-    pub image: Option<String>,
-    pub id: Option<String>,
-    pub caption: String,
-    /// Row *i* is asked question *i* modulo their number.
-    pub questions: Vec<String>,
-}
-
-impl CaptionColumns {
-    /// The question of row `i`, from 0.
-    pub fn question(&self, i: usize) -> &str {
-        self.questions.get(i % self.questions.len().max(1)).map_or("", String::as_str)
-    }
 }
 
 /// A row understood. Pictures are still where the row said.
@@ -86,11 +71,19 @@ impl Layout {
                 let own = [&c.messages, &c.system, &c.tools, &c.videos, &c.audios];
                 own.into_iter().flatten().map(String::as_str).chain([c.image_labels.as_str()]).collect()
             }
-            Self::Caption(c) => c.id.iter().chain([&c.caption]).map(String::as_str).collect(),
+            Self::Caption(c) => c.texts().collect(),
         }
     }
 
-    /// Understands row number `i` of the table.
+    /// Samples that one row makes.
+    pub fn samples_a_row(&self) -> usize {
+        match self {
+            Self::Caption(c) => c.samples_a_row(),
+            _ => 1,
+        }
+    }
+
+    /// Understands sample number `i` of the table, which is of row `i` / [`Self::samples_a_row`].
     pub fn parse(&self, row: Row, i: usize) -> Result<Parsed, Fault> {
         let parsed = match self {
             Self::Alpaca(columns) => {
@@ -110,7 +103,7 @@ impl Layout {
                 parsed.images.extend(turns.images);
                 parsed
             }
-            Self::Caption(columns) => caption(row, columns, i)?,
+            Self::Caption(columns) => columns.parse(row, i)?,
         };
         parsed.check()?;
         Ok(parsed)
@@ -424,24 +417,4 @@ fn content_parts(parts: &[Value], turn: usize, images: &mut Vec<ImageCell>) -> R
         }
     }
     Ok(content)
-}
-
-fn caption(row: Row, columns: &CaptionColumns, i: usize) -> Result<Parsed, Fault> {
-    let caption = text(&row, Some(&columns.caption))?.unwrap_or_default();
-    if caption.trim().is_empty() {
-        return Err(Fault::new(kind::EMPTY_CAPTION, format!("the caption (column \"{}\") is empty", columns.caption)));
-    }
-    if columns.image.is_some() && (row.images.is_empty() || row.images.contains(&ImageCell::Empty)) {
-        return Err(Fault::new(kind::IMAGE_MISSING, "the row has neither the picture's bytes nor its path"));
-    }
-    let question = IMAGE_MARK.repeat(row.images.len()) + columns.question(i);
-    let messages = vec![
-        Message { role: Role::User, content: question },
-        Message { role: Role::Assistant, content: caption.to_owned() },
-    ];
-    Ok(Parsed {
-        conversation: Conversation { messages, ..Conversation::default() },
-        images: row.images,
-        image_labels: None,
-    })
 }

@@ -3,7 +3,8 @@
 //! The road of one row, in reading order:
 //! [`dataset_info`] says which columns and, with [`place`], which files → [`table`] fetches row *i* on demand (JSON through
 //! [`json_index`], parquet through [`parquet`]) → [`layout`] turns the row into a [`Conversation`] and a list of
-//! pictures → [`Dataset::get`] hands out the [`Sample`] → an [`Encoder`] makes its tokens. [`Samples`] are those that training uses;
+//! pictures (captions get a question, [`captions`] and [`questions`]) → [`Dataset::get`] hands out the [`Sample`] → an
+//! [`Encoder`] makes its tokens. [`Samples`] are those that training uses;
 //! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
 //! LLaMA-Factory data set of a parquet one. [`preview`] and [`search`] serve lists that scroll through millions of
 //! samples; [`discover`](discover()) and [`register`](register()) are for those who choose a set and name it.
@@ -12,6 +13,7 @@
 //! file at memory speed; parquet: the footers). And nothing is lost silently: whatever cannot be used becomes a
 //! [`Problem`] with a stable kind, the file, the line and a reason.
 
+pub mod captions;
 mod cells;
 pub mod check;
 pub mod convert;
@@ -32,6 +34,7 @@ mod prepare;
 mod preview;
 mod problem;
 pub mod query;
+pub mod questions;
 pub(crate) mod register;
 mod samples;
 mod sampling;
@@ -43,13 +46,13 @@ pub mod table;
 #[cfg(test)]
 mod test_data;
 
+pub use captions::{CaptionChoice, CaptionColumns, caption_columns};
 pub use cells::ImageCell;
 pub use check::{CheckReport, check};
 pub use convert::{ConvertError, ConvertOptions, ConvertReport, convert};
 pub(crate) use convert::{entry as caption_entry, sync_file_system};
 pub use dataset::{Dataset, PartFile, PartInfo};
 pub use discover::{Discovery, Found, FoundKind, discover};
-pub use guess::{CaptionChoice, caption_columns};
 pub(crate) use media::open_regular;
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
 pub use mix::Mix;
@@ -59,6 +62,7 @@ pub use prepare::{Encoder, Prepared};
 pub use preview::{PEEK_CHARS, Peek};
 pub use problem::{Fault, Problem, kind};
 pub use query::{Query, QueryError};
+pub use questions::{QuestionSet, Questions};
 pub use register::{RegisterError, describe, register, unregister};
 pub use samples::{Facts, Samples, no_labels, patches};
 pub use search::{Search, SearchStep};

@@ -5,7 +5,7 @@ use super::dataset_info::{DatasetInfo, EntrySource, FILE_NAME};
 use super::layout::Layout;
 use super::{Dataset, DatasetOptions};
 use crate::fs::write_atomic;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -60,10 +60,11 @@ pub fn unregister(dir: &Path, name: &str) -> Result<Value, RegisterError> {
     change(dir, |entries| entries.shift_remove(name).ok_or_else(unknown))
 }
 
-/// The entry for a JSON, JSONL or parquet file, by its keys, for [`register`] in `dir`.
+/// The entry for a JSON, JSONL or parquet file, by its keys, for [`register`] in `dir`. Captioned pictures get the key
+/// `captions`, which is ours: for LLaMA-Factory they have to be converted.
 ///
 /// # Errors
-/// A file that cannot be opened, or whose layout is not known; captioned pictures, which have to be converted.
+/// A file that cannot be opened, or whose layout is not known.
 pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
     let name = path.to_str().with_context(|| format!("{}: its name is not UTF-8; rename it", path.display()))?;
     let o = DatasetOptions {
@@ -76,10 +77,10 @@ pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
     };
     let dataset = Dataset::open(&o)?;
     let layout = dataset.layout().with_context(|| format!("{name} holds no data set"))?;
+    let (file, folder) = (std::path::absolute(path)?, std::path::absolute(dir)?);
+    let file_name = file.strip_prefix(&folder).unwrap_or(&file).to_str().unwrap_or(name);
     let (columns, tags) = match layout {
-        Layout::Caption(_) => bail!(
-            "{name} holds captioned pictures, which dataset_info.json cannot describe; open it as it is, or convert it"
-        ),
+        Layout::Caption(c) => return Ok(json!({"file_name": file_name, "captions": c.entry()})),
         Layout::Alpaca(c) => {
             let own = [("prompt", &c.prompt), ("query", &c.query), ("response", &c.response), ("history", &c.history)];
             (named(own.into_iter().chain(common(c))), None)
@@ -98,8 +99,6 @@ pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
             (named([("messages", &c.messages)].into_iter().chain(common(c))), Some(named(tags)))
         }
     };
-    let (file, folder) = (std::path::absolute(path)?, std::path::absolute(dir)?);
-    let file_name = file.strip_prefix(&folder).unwrap_or(&file).to_str().unwrap_or(name);
     let mut entry = json!({"file_name": file_name, "formatting": layout.name(), "columns": columns});
     if let Some(tags) = tags {
         entry["tags"] = tags;
@@ -180,7 +179,7 @@ fn read(dir: &Path) -> anyhow::Result<(Map<String, Value>, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::test_data::{captions, chat, jsonl, open};
+    use crate::data::test_data::{captions, chat, jsonl, open, options};
 
     fn text(dir: &Path) -> String {
         std::fs::read_to_string(dir.join(FILE_NAME)).unwrap()
@@ -265,6 +264,11 @@ mod tests {
         }
         let parquet = dir.path().join("c.parquet");
         captions(&parquet, 3, 3);
-        assert!(describe(&parquet, dir.path()).unwrap_err().to_string().contains("convert"));
+        let entry = describe(&parquet, dir.path()).unwrap();
+        assert_eq!(entry, json!({"file_name": "c.parquet", "captions": {"columns": ["caption"], "image": "image"}}));
+        register(dir.path(), "c", entry, false).unwrap();
+        let o = DatasetOptions { dataset_dir: dir.path().into(), names: vec!["c".into()], ..options(&parquet) };
+        let (named, direct) = (Dataset::open(&o).unwrap(), open(&parquet));
+        assert_eq!(named.get(1).unwrap().conversation, direct.get(1).unwrap().conversation);
     }
 }

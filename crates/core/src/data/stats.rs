@@ -1,11 +1,14 @@
-//! `data stats`: how long the samples are, how large their pictures, how many turns they have.
+//! `data stats`: how long the samples are, how large their pictures, how many turns they have; as numbers, and as a picture
+//! of histograms ([`picture`](picture::picture)).
 
 use super::check::is_true;
 use super::parallel::in_order;
-use super::picture;
 use super::prepare::Encoder;
 use super::summary::Counts;
-use super::{Dataset, Problem, Sample, Step, Watch};
+use super::{Dataset, Problem, Sample, Step, Watch, picture as header};
+use crate::text::image_tokens;
+
+pub mod picture;
 
 pub use super::summary::Summary;
 use std::collections::BTreeMap;
@@ -30,6 +33,8 @@ pub struct Stats {
     pub answer_characters: Option<Summary>,
     /// With a model: tokens a sample would have without `cutoff_len`.
     pub tokens: Option<Summary>,
+    /// With a model: tokens of each picture.
+    pub picture_tokens: Option<Summary>,
     /// With a model: tokens that loss is taken of, after `cutoff_len`.
     pub label_tokens: Option<Summary>,
     /// With a model: samples with text cut away by `cutoff_len`. Those whose pictures do not fit are problems
@@ -41,8 +46,15 @@ struct One {
     turns: u64,
     answer_characters: u64,
     sizes: Vec<(u32, u32)>,
-    /// Tokens before the cut, label tokens, and whether there was a cut.
-    tokens: Option<(u64, u64, bool)>,
+    tokens: Option<Tokens>,
+}
+
+struct Tokens {
+    /// Before the cut.
+    all: u64,
+    labels: u64,
+    pictures: Vec<u64>,
+    is_cut: bool,
 }
 
 /// Looks at samples `range`; picture headers only.
@@ -95,6 +107,7 @@ struct Sums {
     height: Counts,
     answer_characters: Counts,
     tokens: Counts,
+    picture_tokens: Counts,
     label_tokens: Counts,
     truncated: usize,
 }
@@ -112,10 +125,11 @@ impl Sums {
             self.height.add(height.into());
         }
         self.answer_characters.add(one.answer_characters);
-        if let Some((tokens, labels, truncated)) = one.tokens {
-            self.tokens.add(tokens);
-            self.label_tokens.add(labels);
-            self.truncated += usize::from(truncated);
+        if let Some(tokens) = one.tokens {
+            self.tokens.add(tokens.all);
+            self.label_tokens.add(tokens.labels);
+            tokens.pictures.into_iter().for_each(|n| self.picture_tokens.add(n));
+            self.truncated += usize::from(tokens.is_cut);
         }
         Ok(())
     }
@@ -133,6 +147,7 @@ impl Sums {
             image_height: self.height.summary(),
             answer_characters: self.answer_characters.summary(),
             tokens: self.tokens.summary(),
+            picture_tokens: self.picture_tokens.summary(),
             label_tokens: self.label_tokens.summary(),
             truncated: with_tokens.then_some(self.truncated),
         }
@@ -141,7 +156,7 @@ impl Sums {
 
 fn one(index: usize, sample: Sample, encoder: Option<&Encoder<'_>>) -> Result<One, Problem> {
     let size = |image: &super::ImageRef| {
-        let header = picture::look(&image.load()?)?;
+        let header = header::look(&image.load()?)?;
         Ok((header.width, header.height))
     };
     let sizes = sample
@@ -156,8 +171,12 @@ fn one(index: usize, sample: Sample, encoder: Option<&Encoder<'_>>) -> Result<On
         (messages.len() as u64 / 2, answers.map(|m| m.content.chars().count() as u64).sum());
     let tokens = encoder.map(|encoder| encoder.encode(index, sample)).transpose()?.map(|prepared| {
         let encoded = prepared.encoded;
-        let labels = encoded.labels.iter().filter(|&&label| label != -100).count();
-        ((encoded.input_ids.len() + encoded.truncated) as u64, labels as u64, encoded.truncated > 0)
+        Tokens {
+            all: (encoded.input_ids.len() + encoded.truncated) as u64,
+            labels: encoded.labels.iter().filter(|&&label| label != -100).count() as u64,
+            pictures: encoded.grids.iter().filter_map(image_tokens).map(|n| n as u64).collect(),
+            is_cut: encoded.truncated > 0,
+        }
     });
     Ok(One { turns, answer_characters, sizes, tokens })
 }

@@ -102,6 +102,20 @@ impl Summary {
         Bar { first, last: first.saturating_add(width - 1).min(self.max), count: 0 }
     }
 
+    /// Bars of `width` values each from `first` on, the last of them holding `last`; what lies outside is in none.
+    pub fn bars(&self, first: u64, last: u64, width: u64) -> Vec<Bar> {
+        let bars = (last.max(first) - first) / width.max(1) + 1;
+        let bar = |i| Bar { first: first + width * i, last: first + width * i + (width.max(1) - 1), count: 0 };
+        let mut out: Vec<Bar> = (0..bars).map(bar).collect();
+        for &(value, n) in &self.counts {
+            let at = value.checked_sub(first).and_then(|offset| out.get_mut((offset / width.max(1)) as usize));
+            if let Some(bar) = at {
+                bar.count += n;
+            }
+        }
+        out
+    }
+
     /// First and last value of range `i` of the field `histogram`.
     pub fn range(&self, i: usize) -> (u64, u64) {
         let width = (self.max - self.min).saturating_add(1).div_ceil(self.histogram.len().max(1) as u64);

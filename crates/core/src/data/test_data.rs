@@ -9,17 +9,20 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub fn open(path: &Path) -> Dataset {
-    let names = vec![path.display().to_string()];
-    let o = DatasetOptions {
+/// For the data set that `path` is.
+pub fn options(path: &Path) -> DatasetOptions {
+    DatasetOptions {
         dataset_dir: ".".into(),
         media_dir: None,
-        names,
+        names: vec![path.display().to_string()],
         max_samples: None,
         seed: 42,
         mix: Default::default(),
-    };
-    Dataset::open(&o).unwrap()
+    }
+}
+
+pub fn open(path: &Path) -> Dataset {
+    Dataset::open(&options(path)).unwrap()
 }
 
 pub fn jsonl(dir: &Path, rows: &[Value]) -> PathBuf {

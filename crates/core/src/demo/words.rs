@@ -3,24 +3,7 @@
 //! The words are those the demo's tokenizer (assets/demo-model/tokenizer.json) was trained on; others would be cut
 //! into many small tokens and the tiny model would be lost.
 
-/// Language of a caption, a question or an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Lang {
-    En,
-    Zh,
-}
-
-impl Lang {
-    pub const ALL: &[Self] = &[Self::En, Self::Zh];
-
-    /// ISO 639-1.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::En => "en",
-            Self::Zh => "zh",
-        }
-    }
-}
+pub use crate::text::Lang;
 
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($value:ident $en:literal $zh:literal),+ $(,)? })+) => {$(

@@ -10,6 +10,7 @@
 //! Memory: one file or one volume at a time ([`MAX_FILE`], [`MAX_VOXELS`]) and one slice of it as numbers ([`MAX_PIXELS`]).
 //! Decoders run behind `catch_unwind`. Read next: [`scan`](scan::scan), then [`slices`].
 
+mod conversations;
 mod dicom;
 mod nifti;
 mod picture;

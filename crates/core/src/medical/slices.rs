@@ -21,14 +21,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::conversations::Conversations;
 use super::nifti::Axis;
 use super::picture::{Picture, PictureFormat};
 use super::read::{Reader, SOURCE};
-use super::row::{Row, Template};
+use super::row::Row;
 use super::scan::{Origin, Scan, Series, Slice, scan};
 use super::sheet;
 use super::window::WindowChoice;
 use super::{Fault, Values};
+use crate::data::questions::{Asked, Questions};
 use crate::data::{caption_entry, look, register, sync_file_system};
 use crate::fs;
 use crate::vision::{self, Rgb8};
@@ -54,8 +56,10 @@ pub struct SliceOptions {
     pub format: PictureFormat,
     /// DICOM keywords to copy into the table, and `source` for the source's file name.
     pub keep: Vec<String>,
-    /// With a question a data set is written; an answer is a template as well, or empty.
-    pub question: Option<String>,
+    /// With questions, which are templates, a data set is written; the answer is a template as well, or empty.
+    pub questions: Option<Questions>,
+    /// For drawing questions.
+    pub question_seed: u64,
     pub answer: Option<String>,
     /// The data set's name in dataset_info.json.
     pub name: String,
@@ -121,6 +125,9 @@ pub struct SliceReport {
     /// Rows of the data set, and pictures that are not in it because their row lacks what question or answer name.
     pub samples: usize,
     pub left_out: usize,
+    /// Which questions the samples were given, as they were written down: before values stood for `{names}`.
+    #[serde(skip_serializing_if = "Asked::is_empty")]
+    pub questions: Asked,
     #[serde(skip)]
     pub sheet: Option<Rgb8>,
 }
@@ -156,15 +163,7 @@ struct Entry {
 /// in the report.
 pub fn slices(o: &SliceOptions, watch: &mut Watch<'_>) -> Result<SliceReport, SliceError> {
     let keep = kept(&o.keep)?;
-    let template =
-        |text: &Option<String>| text.as_deref().map(|t| Template::new(t, &o.keep)).transpose().map_err(|e| anyhow!(e));
-    let (question, answer) = (template(&o.question)?, template(&o.answer)?);
-    if question.is_none() && answer.is_some() {
-        return Err(anyhow!("an answer needs its --question").into());
-    }
-    if question.is_some() && o.out.is_none() {
-        return Err(anyhow!("a question makes a data set: say where with --out").into());
-    }
+    let conversations = Conversations::of(o)?;
     let mut stopped = false;
     let found = scan(&o.sources, o.axis, &mut |_| {
         stopped |= watch(Done { done: 0, total: 0, bad: None }).is_break();
@@ -233,7 +232,7 @@ pub fn slices(o: &SliceOptions, watch: &mut Watch<'_>) -> Result<SliceReport, Sl
         report.sheet = Some(sheet::sheet(&sheet_pictures));
     }
     if let Some(out) = out {
-        out.finish(&rows, question.as_ref(), answer.as_ref(), o, &mut report)?;
+        out.finish(&rows, conversations.as_ref(), o, &mut report)?;
     }
     Ok(report)
 }
@@ -446,8 +445,7 @@ impl Out {
     fn finish(
         self,
         rows: &[Row],
-        question: Option<&Template>,
-        answer: Option<&Template>,
+        conversations: Option<&Conversations<'_>>,
         o: &SliceOptions,
         report: &mut SliceReport,
     ) -> anyhow::Result<()> {
@@ -462,17 +460,11 @@ impl Out {
         };
         let table = lines(&mut rows.iter().map(serde_json::to_string))?;
         fs::write_atomic(&self.folder.join(TABLE), table.as_bytes())?;
-        let Some(question) = question else { return Ok(()) };
+        let Some(conversations) = conversations else { return Ok(()) };
         let samples: Vec<_> = rows
             .iter()
-            .filter_map(|row| {
-                let answer = answer.map_or(Some(String::new()), |answer| answer.fill(row))?;
-                let question = format!("<image>{}", question.fill(row)?);
-                Some(json!({
-                    "messages": [{"content": question, "role": "user"}, {"content": answer, "role": "assistant"}],
-                    "images": [row.image],
-                }))
-            })
+            .enumerate()
+            .filter_map(|(i, row)| conversations.sample(i, row, &mut report.questions))
             .collect();
         (report.samples, report.left_out) = (samples.len(), rows.len() - samples.len());
         let file = format!("{}.jsonl", o.name);

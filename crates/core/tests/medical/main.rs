@@ -7,7 +7,7 @@ mod volumes;
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use files::{Dcm, RLE, SECRETS, rle};
-use lightbox_core::data::{Dataset, DatasetOptions, Mix, check};
+use lightbox_core::data::{Dataset, DatasetOptions, Mix, Questions, check};
 use lightbox_core::medical::{SliceError, SliceOptions, SliceReport, slices};
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -253,7 +253,7 @@ fn nothing_of_the_patient_comes_out_unless_its_field_is_named() {
     cut.truncate(cut.len() - 30);
     std::fs::write(bench.source("cut"), cut).unwrap();
     let o = SliceOptions {
-        question: Some("Which plane of {body_part}?".into()),
+        questions: Some(Questions::InTurn(vec!["Which plane of {body_part}?".into()])),
         answer: Some("{plane}".into()),
         sheet: true,
         ..bench.options()
@@ -295,7 +295,7 @@ fn the_data_set_opens_and_is_sound() {
         .text(tags::SERIES_INSTANCE_UID, VR::UI, "1.9")
         .write(&bench.source("b"));
     let o = SliceOptions {
-        question: Some("What is shown?".into()),
+        questions: Some(Questions::InTurn(vec!["What is shown?".into()])),
         answer: Some("A {modality} of the {body_part}, {plane}, at {position_mm} mm.".into()),
         ..bench.options()
     };

@@ -1,5 +1,6 @@
 //! What a conversion needs to know to go on after an interruption: one small file, replaced a few times a second.
 
+use crate::data::questions::Asked;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,9 @@ pub struct Counts {
     pub problems: BTreeMap<String, usize>,
     /// Bytes of pictures in the folder.
     pub image_bytes: u64,
+    /// Questions of the samples. Journals of earlier versions do not have it.
+    #[serde(default)]
+    pub asked: Asked,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@
 //! mllm_data/mllm_data.problems.jsonl    rows that were left out, with the reason; only if there are any
 //! mllm_data/.mllm_data.journal          what a second run needs to go on, or to see that all is done
 //! ```
-//! Rows are written while they are read. `journal.rs` says how an interrupted conversion goes on; its result is the
+//! With several captions a row (`both`) its picture is written once, and each caption makes a sample. Rows are written while
+//! they are read. `journal.rs` says how an interrupted conversion goes on; its result is the
 //! one an uninterrupted run would have made.
 
 pub(super) mod folder;
@@ -18,11 +19,11 @@ mod journal;
 mod names;
 pub(super) mod output;
 
+use super::captions::{CaptionChoice, CaptionColumns, Pair, caption_columns, id_text};
 use super::cells::ImageCell;
-use super::guess::{CaptionChoice, caption_columns};
-use super::layout::CaptionColumns;
 use super::parquet::{ParquetRow, ParquetTable};
 use super::problem::{Fault, Problem, kind};
+use super::questions::{Asked, Questions};
 use super::{ImageRef, MAX_IMAGE_BYTES, OnBad, Step, Watch, layout, picture, register};
 use crate::fs::sync_dir;
 use anyhow::{Context, anyhow};
@@ -31,7 +32,7 @@ use folder::{Places, enough_space, is_unused, remove_if_there};
 use journal::Journal;
 use names::Names;
 use output::Growing;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,7 +68,7 @@ pub struct ConvertOptions {
     /// Folder inside `out` for the pictures and the JSON.
     pub folder: String,
     pub format: Format,
-    /// Columns, and the questions: row *i* of the source (from 0) is asked question *i* modulo their number.
+    /// Columns, and what is asked.
     pub columns: CaptionChoice,
     /// Where pictures lie that the parquet only names; default: beside the parquet file.
     pub media_dir: Option<PathBuf>,
@@ -86,9 +87,13 @@ pub struct ConvertReport {
     pub name: String,
     /// Rows of the source.
     pub rows: usize,
+    /// Samples written.
     pub written: usize,
+    /// Rows left out; with `both`, captions.
     pub skipped: usize,
     pub problems: BTreeMap<String, usize>,
+    /// Which questions the samples were given.
+    pub questions: Asked,
     pub repeated_ids: usize,
     pub image_bytes: u64,
     /// Rows an earlier run had done.
@@ -122,8 +127,7 @@ pub fn convert(o: &ConvertOptions, watch: &mut Watch<'_>) -> Result<ConvertRepor
     let image_column = columns.image.clone().ok_or_else(|| anyhow!("no picture column"))?;
     let fingerprint = fingerprint(o, &table, &columns)?;
     let rows = o.max_rows.map_or(table.len(), |max| max.min(table.len()));
-    let wanted: Vec<&str> = columns.id.iter().chain([&columns.caption]).map(String::as_str).collect();
-    let table = Arc::new(table.with_columns(&wanted, Some(&image_column)));
+    let table = Arc::new(table.with_columns(&columns.texts().collect::<Vec<_>>(), Some(&image_column)));
     // Names depend on ids alone, so that they can be found again without reading pictures.
     let ids = table.reopened(&columns.id.iter().map(String::as_str).collect::<Vec<_>>());
     let places = Places::new(o)?;
@@ -186,6 +190,7 @@ pub fn convert(o: &ConvertOptions, watch: &mut Watch<'_>) -> Result<ConvertRepor
         written: journal.counts.written,
         skipped: journal.counts.problems.values().sum(),
         problems: journal.counts.problems.clone(),
+        questions: journal.counts.asked.clone(),
         repeated_ids: names.repeated,
         image_bytes: journal.counts.image_bytes,
         continued_at,
@@ -211,9 +216,8 @@ struct Run<'a> {
     problems: Growing,
 }
 
-/// A row that can be written.
+/// A picture that can be written.
 struct Good {
-    caption: String,
     extension: &'static str,
     bytes: Vec<u8>,
 }
@@ -229,25 +233,24 @@ impl Run<'_> {
                 Ok(read) => names.claim(&id(Some(read), self.columns, row)),
                 Err(_) => names.claim(&id(self.ids.row(row).ok().as_ref(), self.columns, row)),
             };
-            let problem = match read.and_then(|read| self.good(row, &read)) {
-                Ok(good) => {
-                    self.write(row, &stem, &good)?;
-                    None
-                }
-                Err(fault) => {
-                    let problem = fault.at(row, self.table.origin(row));
-                    if self.o.on_bad == OnBad::Refuse {
-                        self.checkpoint(row)?;
-                        return Err(ConvertError::BadRow(Box::new(problem)));
-                    }
-                    let mut line = serde_json::to_vec(&problem).map_err(anyhow::Error::from)?;
-                    line.push(b'\n');
-                    self.problems.write(&line)?;
-                    *self.journal.counts.problems.entry(problem.kind.to_owned()).or_default() += 1;
-                    Some(problem)
-                }
+            let faults = match read {
+                Ok(read) => self.row(row, &stem, &read)?,
+                Err(fault) => vec![fault],
             };
-            if watch(Step { done: row + 1, total: rows, problems: problem.as_slice() }).is_break() {
+            let mut problems = Vec::new();
+            for fault in faults {
+                let problem = fault.at(row, self.table.origin(row));
+                if self.o.on_bad == OnBad::Refuse {
+                    self.checkpoint(row)?;
+                    return Err(ConvertError::BadRow(Box::new(problem)));
+                }
+                let mut line = serde_json::to_vec(&problem).map_err(anyhow::Error::from)?;
+                line.push(b'\n');
+                self.problems.write(&line)?;
+                *self.journal.counts.problems.entry(problem.kind.to_owned()).or_default() += 1;
+                problems.push(problem);
+            }
+            if watch(Step { done: row + 1, total: rows, problems: &problems }).is_break() {
                 self.checkpoint(row + 1)?;
                 return Err(ConvertError::Stopped { done: row + 1, rows });
             }
@@ -259,35 +262,23 @@ impl Run<'_> {
         Ok(self.finish(rows)?)
     }
 
-    fn good(&self, row: usize, read: &ParquetRow) -> Result<Good, Fault> {
-        let caption = match read.json(&self.columns.caption)? {
-            Value::String(caption) if !caption.trim().is_empty() => caption,
-            Value::String(_) | Value::Null => {
-                return Err(Fault::new(
-                    kind::EMPTY_CAPTION,
-                    format!("the caption (column \"{}\") is empty", self.columns.caption),
-                ));
-            }
-            other => {
-                return Err(Fault::new(
-                    kind::BAD_TYPE,
-                    format!(
-                        "the caption (column \"{}\") is {}, not a text",
-                        self.columns.caption,
-                        layout::type_name(&other)
-                    ),
-                ));
-            }
+    /// Writes the samples of a row, and says what keeps the others from being written. If that is a reason to stop, none is.
+    fn row(&mut self, row: usize, stem: &str, read: &ParquetRow) -> anyhow::Result<Vec<Fault>> {
+        let (pairs, mut faults) = match pairs(self.columns, row, read) {
+            Ok(found) => found,
+            Err(fault) => return Ok(vec![fault]),
         };
-        if caption.contains(layout::IMAGE_MARK) {
-            return Err(Fault::new(
-                kind::IMAGE_COUNT,
-                format!("the caption holds {}, which would stand for a second picture", layout::IMAGE_MARK),
-            ));
+        if pairs.is_empty() || (self.o.on_bad == OnBad::Refuse && !faults.is_empty()) {
+            return Ok(faults);
         }
-        if let Some(column) = &self.columns.id {
-            read.json(column)?;
+        match self.picture(row, read) {
+            Ok(picture) => self.write(stem, &picture, &pairs)?,
+            Err(fault) => faults.push(fault),
         }
+        Ok(faults)
+    }
+
+    fn picture(&self, row: usize, read: &ParquetRow) -> Result<Good, Fault> {
         let cells = self.table.image_cells(read, self.image_column)?;
         let image = match cells.as_slice() {
             [ImageCell::Stored(nth)] => ImageRef::Stored { table: Arc::clone(self.table), row, nth: *nth },
@@ -317,18 +308,21 @@ impl Run<'_> {
         if self.o.decode {
             crate::vision::check(&bytes).map_err(|e| Fault::new(e.kind(), e.to_string()))?;
         }
-        Ok(Good { caption, extension: picture::extension(found.format), bytes })
+        Ok(Good { extension: picture::extension(found.format), bytes })
     }
 
-    fn write(&mut self, row: usize, stem: &str, good: &Good) -> anyhow::Result<()> {
-        let name = format!("{stem}.{}", good.extension);
-        output::write_picture(&self.places.folder.join(&name), &good.bytes)?;
-        let question = format!("{}{}", layout::IMAGE_MARK, self.columns.question(row));
+    fn write(&mut self, stem: &str, picture: &Good, pairs: &[Pair<'_>]) -> anyhow::Result<()> {
+        let name = format!("{stem}.{}", picture.extension);
+        output::write_picture(&self.places.folder.join(&name), &picture.bytes)?;
+        self.journal.counts.image_bytes += picture.bytes.len() as u64;
         let image = format!("{}/{name}", self.o.folder);
-        let first = self.journal.counts.written == 0;
-        output::write_sample(&mut self.json, self.o.format, first, &question, &good.caption, &image)?;
-        self.journal.counts.written += 1;
-        self.journal.counts.image_bytes += good.bytes.len() as u64;
+        for pair in pairs {
+            let question = format!("{}{}", layout::IMAGE_MARK, pair.question);
+            let first = self.journal.counts.written == 0;
+            output::write_sample(&mut self.json, self.o.format, first, &question, &pair.caption, &image)?;
+            self.journal.counts.written += 1;
+            self.journal.counts.asked.add(pair.lang, pair.question);
+        }
         Ok(())
     }
 
@@ -361,6 +355,24 @@ impl Run<'_> {
     }
 }
 
+/// The questions and answers that a row makes, and the faults of those that it does not.
+type Pairs<'a> = (Vec<Pair<'a>>, Vec<Fault>);
+
+fn pairs<'a>(columns: &'a CaptionColumns, row: usize, read: &ParquetRow) -> Result<Pairs<'a>, Fault> {
+    let mut fields = Map::new();
+    for column in columns.texts() {
+        fields.insert(column.to_owned(), read.json(column)?);
+    }
+    let (mut pairs, mut faults) = (Vec::new(), Vec::new());
+    for nth in 0..columns.samples_a_row() {
+        match columns.pair(&fields, row, nth) {
+            Ok(pair) => pairs.push(pair),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    Ok((pairs, faults))
+}
+
 /// The partial files at the journal's place; from the beginning if they are not what the journal says (then pictures
 /// that are there are compared, not written again).
 fn reopen(places: &Places, journal: Journal) -> anyhow::Result<(Growing, Growing, Journal)> {
@@ -383,11 +395,7 @@ fn reopen(places: &Places, journal: Journal) -> anyhow::Result<(Growing, Growing
 /// The id of a row as text; rows without one are called by their number.
 fn id(row: Option<&ParquetRow>, columns: &CaptionColumns, number: usize) -> String {
     let cell = columns.id.as_ref().zip(row).and_then(|(column, row)| row.json(column).ok());
-    match cell {
-        Some(Value::String(id)) => id,
-        Some(Value::Number(id)) => id.to_string(),
-        _ => format!("row-{:08}", number + 1),
-    }
+    cell.as_ref().and_then(id_text).unwrap_or_else(|| format!("row-{:08}", number + 1))
 }
 
 /// Brings `names` to where an uninterrupted run would be before row `rows`.
@@ -404,11 +412,16 @@ fn fingerprint(o: &ConvertOptions, table: &ParquetTable, columns: &CaptionColumn
             path.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         Ok(json!({"path": name, "rows": rows, "bytes": bytes, "changed_ns": changed}))
     });
-    Ok(json!({
+    let mut fingerprint = json!({
         "sources": sources.collect::<std::io::Result<Vec<_>>>()?,
-        "image": columns.image, "id": columns.id, "caption": columns.caption, "questions": columns.questions,
+        "image": columns.image, "id": columns.id, "caption": columns.captions.join(","), "questions": columns.questions,
         "media_dir": o.media_dir, "format": o.format, "folder": o.folder, "decode": o.decode, "max_rows": o.max_rows,
-    }))
+    });
+    // Only where it counts: a journal of one caption and its questions in turn is that of earlier versions.
+    if columns.captions.len() > 1 || matches!(columns.questions, Questions::Drawn(_)) {
+        fingerprint["draw"] = json!({"captions": columns.captions, "both": columns.both, "seed": columns.seed});
+    }
+    Ok(fingerprint)
 }
 
 /// The entry that the tutorial adds by hand.
@@ -424,6 +437,7 @@ pub(crate) fn entry(file_name: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::QuestionSet;
     use crate::data::test_data::captions;
     use std::ops::ControlFlow;
 
@@ -441,7 +455,10 @@ mod tests {
                 name: "d".into(),
                 folder: "f".into(),
                 format: Format::Json,
-                columns: CaptionChoice::default(),
+                columns: CaptionChoice {
+                    questions: QuestionSet::ready_made("match").map(Questions::Drawn).unwrap(),
+                    ..CaptionChoice::default()
+                },
                 media_dir: None,
                 on_bad: OnBad::Skip,
                 decode: false,
@@ -464,7 +481,8 @@ mod tests {
         .unwrap();
         assert_eq!((report.continued_at, report.skipped), (70, problems.len()));
         assert!(problems.windows(2).all(|pair| pair[0] < pair[1]), "each once: {problems:?}");
-        convert(&options("b"), &mut |_| ControlFlow::Continue(())).unwrap();
+        let unstopped = convert(&options("b"), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!((&report.questions, report.written), (&unstopped.questions, unstopped.written));
         for file in ["f/f.json", "f/f.problems.jsonl", "dataset_info.json"] {
             let read = |folder: &str| std::fs::read(dir.path().join(folder).join(file)).unwrap();
             assert!(read("a") == read("b"), "{file}");
