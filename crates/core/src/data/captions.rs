@@ -113,13 +113,22 @@ impl CaptionColumns {
         self.id.iter().chain(&self.captions).map(String::as_str)
     }
 
-    /// The dataset_info.json value that [`CaptionChoice::of_entry`] reads, for the tutorial's question.
+    /// The dataset_info.json value that [`CaptionChoice::of_entry`] reads.
     pub(super) fn entry(&self) -> Value {
         let mut entry = json!({"columns": self.captions});
         for (key, column) in [("image", &self.image), ("id", &self.id)] {
             if let Some(column) = column {
                 entry[key] = Value::from(column.as_str());
             }
+        }
+        if self.both {
+            entry["both"] = Value::Bool(true);
+        }
+        if let Questions::Drawn(set) = &self.questions {
+            entry["questions"] = json!(set);
+        }
+        if self.seed != DEFAULT_SEED {
+            entry["seed"] = Value::from(self.seed);
         }
         entry
     }

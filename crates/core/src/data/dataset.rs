@@ -20,20 +20,21 @@ use std::sync::Arc;
 /// A data set opened for reading; samples are read on demand, by index.
 #[derive(Debug)]
 pub struct Dataset {
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     len: usize,
     /// Where in the parts, one after the other, each sample is; `None`: as they lie.
     order: Option<Vec<u32>>,
 }
 
+/// One named set.
 #[derive(Debug)]
-struct Part {
-    name: String,
-    table: Table,
-    layout: Layout,
-    media_dir: PathBuf,
+pub(super) struct Part {
+    pub name: String,
+    pub table: Table,
+    pub layout: Layout,
+    pub media_dir: PathBuf,
     /// Where pictures are looked for besides: for paths given directly, the folder of the file.
-    beside: Option<PathBuf>,
+    pub beside: Option<PathBuf>,
     selection: Selection,
     notes: Vec<String>,
 }
@@ -161,6 +162,15 @@ impl Dataset {
         read().map_err(|fault| fault.at(index, part.origin(i)))
     }
 
+    /// The pictures of sample `index`, each by itself: one that cannot be had costs the others nothing.
+    pub(super) fn pictures(&self, index: usize) -> Result<Vec<Result<ImageRef, Fault>>, Problem> {
+        let (part, i) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let row = part.row(i);
+        let read = || part.layout.parse(part.table.row(row, part.layout.image_column())?, i);
+        let parsed = read().map_err(|fault| fault.at(index, part.origin(i)))?;
+        Ok(parsed.images.into_iter().map(|cell| part.image(row, cell)).collect())
+    }
+
     /// The layout of the first set.
     pub(super) fn layout(&self) -> Option<&Layout> {
         self.parts.first().map(|part| &part.layout)
@@ -190,17 +200,27 @@ impl Dataset {
 
     /// The set that sample `index` is of, and its number there.
     fn locate(&self, index: usize) -> Option<(&Part, usize)> {
+        self.number(index).map(|(part, i)| (&self.parts[part], i))
+    }
+
+    /// The number of the set that sample `index` is of, and its row there.
+    pub(super) fn place(&self, index: usize) -> Option<(usize, usize)> {
+        self.number(index).map(|(part, i)| (part, self.parts[part].row(i)))
+    }
+
+    /// The number of the set that sample `index` is of, and the sample's number there.
+    fn number(&self, index: usize) -> Option<(usize, usize)> {
         let mut i = match &self.order {
             Some(order) => *order.get(index)? as usize,
             None => index,
         };
-        for part in &self.parts {
+        for (number, part) in self.parts.iter().enumerate() {
             if i < part.selection.len() {
                 let chosen = match &part.selection {
                     Selection::First(_) => i,
                     Selection::Drawn(samples) => samples[i] as usize,
                 };
-                return Some((part, chosen));
+                return Some((number, chosen));
             }
             i -= part.selection.len();
         }

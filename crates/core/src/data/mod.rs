@@ -7,7 +7,8 @@
 //! [`Encoder`] makes its tokens. [`Samples`] are those that training uses;
 //! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
 //! LLaMA-Factory data set of a parquet one. [`preview`] and [`search`] serve lists that scroll through millions of
-//! samples; [`discover`](discover()) and [`register`](register()) are for those who choose a set and name it.
+//! samples; [`discover`](discover()) and [`register`](register()) are for those who choose a set and name it;
+//! [`select`](select()) writes a set of chosen rows.
 //!
 //! Two rules hold everywhere. A data set is never held in memory: opening it costs an index (JSON: one pass over the
 //! file at memory speed; parquet: the footers). And nothing is lost silently: whatever cannot be used becomes a
@@ -16,6 +17,7 @@
 pub mod captions;
 mod cells;
 pub mod check;
+mod columns;
 pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
@@ -23,6 +25,7 @@ mod discover;
 mod guess;
 pub mod json_index;
 pub mod layout;
+mod matcher;
 mod media;
 mod mix;
 pub mod pack;
@@ -39,6 +42,7 @@ pub(crate) mod register;
 mod samples;
 mod sampling;
 mod search;
+pub mod select;
 mod shards;
 pub mod stats;
 mod summary;
@@ -66,6 +70,7 @@ pub use questions::{QuestionSet, Questions};
 pub use register::{RegisterError, describe, register, unregister};
 pub use samples::{Facts, Samples, no_labels, patches};
 pub use search::{Search, SearchStep};
+pub use select::{SelectOptions, SelectReport, select};
 pub use stats::{Stats, stats, stats_spread};
 pub use summary::{Bar, Summary};
 

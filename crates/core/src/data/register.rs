@@ -79,8 +79,13 @@ pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
     let layout = dataset.layout().with_context(|| format!("{name} holds no data set"))?;
     let (file, folder) = (std::path::absolute(path)?, std::path::absolute(dir)?);
     let file_name = file.strip_prefix(&folder).unwrap_or(&file).to_str().unwrap_or(name);
+    Ok(entry_of(layout, file_name))
+}
+
+/// The entry for a file with this layout.
+pub(super) fn entry_of(layout: &Layout, file_name: &str) -> Value {
     let (columns, tags) = match layout {
-        Layout::Caption(c) => return Ok(json!({"file_name": file_name, "captions": c.entry()})),
+        Layout::Caption(c) => return json!({"file_name": file_name, "captions": c.entry()}),
         Layout::Alpaca(c) => {
             let own = [("prompt", &c.prompt), ("query", &c.query), ("response", &c.response), ("history", &c.history)];
             (named(own.into_iter().chain(common(c))), None)
@@ -103,11 +108,11 @@ pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
     if let Some(tags) = tags {
         entry["tags"] = tags;
     }
-    Ok(entry)
+    entry
 }
 
-fn common(c: &super::dataset_info::Columns) -> [(&'static str, &Option<String>); 3] {
-    [("system", &c.system), ("tools", &c.tools), ("images", &c.images)]
+fn common(c: &super::dataset_info::Columns) -> [(&'static str, &Option<String>); 5] {
+    [("system", &c.system), ("tools", &c.tools), ("images", &c.images), ("videos", &c.videos), ("audios", &c.audios)]
 }
 
 fn named<'a>(list: impl IntoIterator<Item = (&'static str, &'a Option<String>)>) -> Value {
