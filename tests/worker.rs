@@ -378,3 +378,45 @@ fn the_demo_teaches_the_model_what_it_did_not_know() {
     assert_eq!(again["accuracy_after"], result["accuracy_after"]);
     assert!(again["seconds"].as_f64().unwrap() < number("seconds") / 2.0, "{again}");
 }
+
+/// The embedded model in a Hub's cache, as a download leaves it.
+fn cached_model(cache: &Path) {
+    let (commit, root) = ("0123456789abcdef0123456789abcdef01234567", cache.join("models--org--tiny"));
+    let snapshot = root.join("snapshots").join(commit);
+    std::fs::create_dir_all(root.join("refs")).unwrap();
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::write(root.join("refs/main"), commit).unwrap();
+    for file in std::fs::read_dir(Path::new(ROOT).join("assets/demo-model")).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), snapshot.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_model_is_trained_asked_and_merged_by_its_hub_name() {
+    let temp = tempfile::tempdir().unwrap();
+    data_set(temp.path());
+    cached_model(&temp.path().join("hub"));
+    let at = |name: &str| temp.path().join(name).display().to_string();
+    let run = |args: &[&str]| lightbox().env("HF_HUB_CACHE", at("hub")).args(args).output().unwrap();
+    let (dataset_dir, output_dir) = (format!("dataset_dir={}", at("")), format!("output_dir={}", at("run")));
+    let keys = ["model_name_or_path=org/tiny", &dataset_dir, "dataset=set", &output_dir, "device=cpu", "max_steps=2"];
+    ok(run(&[&["train", "profiles/demo.yaml"], &keys[..]].concat()));
+    let config = std::fs::read_to_string(temp.path().join("run/adapter_config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["base_model_name_or_path"], "org/tiny", "a name, and no folder of this machine");
+    // without its profile the adapter still finds its base, by the name
+    let adapter = at("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(temp.path().join("run").join(file), Path::new(&adapter).join(file)).unwrap();
+    }
+    let ask = ["--prompt", "Hello", "--greedy", "--max-new-tokens", "2", "--json"];
+    let by_adapter = ok(run(&[&["chat", "--adapter", &adapter], &ask[..]].concat()));
+    let by_names = ok(run(&[&["chat", "--model", "org/tiny", "--adapter", &adapter], &ask[..]].concat()));
+    assert_eq!(lines(&by_adapter)[0]["token_ids"], lines(&by_names)[0]["token_ids"]);
+    ok(run(&["export", "--model", "org/tiny", "--adapter", &adapter, "--out", &at("merged")]));
+    let card = std::fs::read_to_string(temp.path().join("merged/README.md")).unwrap();
+    assert!(card.contains("org/tiny"), "{card}");
+    let gone = run(&[&["chat", "--model", "org/gone"], &ask[..]].concat());
+    assert!(err(&gone).contains("`lightbox download model org/gone`"), "{}", err(&gone));
+}

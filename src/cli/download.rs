@@ -3,13 +3,13 @@
 use super::ask::confirmed;
 use super::hub::{KindArg, Line, coded, files, print_json, watched};
 use super::runs::words::size;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use lightbox_core::exit::Exit;
-use lightbox_core::hub::{self, Client, Filters, Repo, Source};
+use lightbox_core::exit::{Because, Exit};
+use lightbox_core::hub::{self, Client, DataPart, Filters, Kind, Listing, Repo, Source, Wanted, What};
 use lightbox_core::runs::progress::short_time;
 use lightbox_core::runs::say::say;
-use lightbox_core::safe_text::clean;
+use lightbox_core::safe_text::{clean, clean_line};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,18 @@ pub struct DownloadArgs {
     /// No files whose path matches
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+    /// Of a data set, only the files of its rows (parquet, JSON), as training reads them: one split [train, or the only one]
+    #[arg(long, conflicts_with_all = ["include", "exclude"])]
+    rows: bool,
+    /// --rows of this config
+    #[arg(long, value_name = "CONFIG", conflicts_with_all = ["include", "exclude"])]
+    subset: Option<String>,
+    /// --rows of this split
+    #[arg(long, value_name = "SPLIT", conflicts_with_all = ["include", "exclude"])]
+    split: Option<String>,
+    /// --rows in this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["include", "exclude"])]
+    folder: Option<String>,
     /// Also lay the files out here, as a plain folder without links into the cache
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -75,12 +87,36 @@ struct Done<'a> {
     bytes: u64,
 }
 
+impl DownloadArgs {
+    /// The rows that are asked for, rather than files.
+    fn part(&self) -> Option<DataPart> {
+        let part = DataPart { subset: self.subset.clone(), split: self.split.clone(), folder: self.folder.clone() };
+        (self.rows || part != DataPart::default()).then_some(part)
+    }
+
+    /// What the Hub has, and which of it is meant.
+    fn listing(&self) -> Result<(Listing, Filters)> {
+        let (kind, source) = (Kind::from(self.kind), Source::from(self.source));
+        if let Some(part) = self.part() {
+            if kind != Kind::Dataset {
+                return Err(anyhow!("a model has no rows: --rows, --subset, --split and --folder are for data sets"))
+                    .because(Exit::Usage);
+            }
+            let wanted = Wanted::of(source, &self.id, What::Data(part), self.revision.as_deref(), None);
+            let offer = coded(wanted.offer(None))?;
+            say(&clean_line(&format!("{}: {}", offer.listing.repo, offer.part.unwrap_or_default()), 500));
+            return Ok((offer.listing, offer.filters));
+        }
+        let revision = self.revision.clone().unwrap_or_else(|| source.main_branch().to_owned());
+        let repo = Repo { kind, id: self.id.clone(), revision };
+        let listing = coded(Client::from_env_of(source).and_then(|client| hub::list(&repo, &client)))?;
+        Ok((listing, Filters { include: self.include.clone(), exclude: self.exclude.clone() }))
+    }
+}
+
 pub fn run(args: &DownloadArgs) -> Result<Exit> {
-    let source = Source::from(args.source);
-    let revision = args.revision.clone().unwrap_or_else(|| source.main_branch().to_owned());
-    let repo = Repo { kind: args.kind.into(), id: args.id.clone(), revision };
-    let filters = Filters { include: args.include.clone(), exclude: args.exclude.clone() };
-    let listing = coded(Client::from_env_of(source).and_then(|client| hub::list(&repo, &client)))?;
+    let (listing, filters) = args.listing()?;
+    let repo = &listing.repo;
     let missing = coded(hub::missing_bytes(&listing, &filters))?;
     let chosen = coded(listing.chosen(&filters))?;
     let (count, bytes) = (files(chosen.len()), chosen.iter().map(|file| file.bytes).sum::<u64>());

@@ -6,6 +6,7 @@ mod data;
 mod download;
 mod estimate;
 mod evaluate;
+mod fetch;
 mod hub;
 mod progress;
 mod push;

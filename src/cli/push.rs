@@ -5,7 +5,7 @@ use super::hub::{KindArg, Line, coded, files, print_json, watched};
 use super::runs::words::size;
 use anyhow::Result;
 use clap::Args;
-use lightbox_core::args::base_model_of;
+use lightbox_core::args::base_name_of;
 use lightbox_core::exit::Exit;
 use lightbox_core::hub::{self, Client, Destination, Filters, Folder, Push, Pushed, Repo};
 use lightbox_core::runs::progress::short_time;
@@ -68,8 +68,9 @@ pub fn run(args: &PushArgs) -> Result<Exit> {
         let names = names.iter().take(6).map(|name| clean_line(name, 80)).collect::<Vec<_>>().join(", ");
         say(&format!("not sent ({why}): {names}{more}"));
     }
-    if let Some(base) = base_model_of(&args.folder).filter(|_| folder.files.iter().any(|f| f.path == ADAPTER_CONFIG)) {
-        let base = clean_line(&base.display().to_string(), 200);
+    let is_sent = folder.files.iter().any(|f| f.path == ADAPTER_CONFIG);
+    if let Some(base) = base_name_of(&args.folder).filter(|base| is_sent && std::path::Path::new(base).is_dir()) {
+        let base = clean_line(&base, 200);
         let what = "a folder of this machine; others will have to name the base themselves";
         say(&format!("{ADAPTER_CONFIG} is sent as it is, with {base} as its base: {what}"));
     }

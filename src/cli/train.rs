@@ -1,7 +1,7 @@
 //! `lightbox train`: makes the run's folder ready, starts the run so that nothing here can end it ([`crate::launch`]), and
 //! watches it ([`super::watch`]).
 
-use super::watch;
+use super::{fetch, watch};
 use crate::launch::{self, Started};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -32,6 +32,9 @@ pub struct TrainArgs {
     /// Go on although the data or the base model are not those of the checkpoint
     #[arg(long)]
     accept_changes: bool,
+    /// Load what the profile names of a Hub and is not on this machine, without asking
+    #[arg(long, short)]
+    yes: bool,
     /// Return as soon as the run is up, and print its id, folder and pid
     #[arg(long, conflicts_with = "foreground")]
     detach: bool,
@@ -45,7 +48,7 @@ pub struct TrainArgs {
 
 /// A training, until it ends or is left alone.
 pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let (run, info) = prepare(args.profile.as_deref(), args.resume.as_deref(), &args.overrides)?;
+    let (run, info) = prepare(args.profile.as_deref(), args.resume.as_deref(), &args.overrides, args.yes)?;
     if args.accept_changes {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var(ACCEPT_CHANGES, "1") };
@@ -74,11 +77,16 @@ fn print(started: &Started, json: bool) -> Result<()> {
 }
 
 /// The folder with all that a worker needs, and who the run is: a new run as `profile` says, or that in the folder
-/// `resume` again.
+/// `resume` again. What the profile names of a Hub and is not here is asked about and loaded; with `yes` it is not asked.
 ///
 /// # Errors
-/// The profile does not fit, another worker holds the run (nothing was touched then), or the folder cannot be written.
-pub fn prepare(profile: Option<&Path>, resume: Option<&Path>, overrides: &[String]) -> Result<(RunDir, RunInfo)> {
+/// The profile does not fit, something that it names is not here, another worker holds the run (nothing was touched then), or the folder cannot be written.
+pub fn prepare(
+    profile: Option<&Path>,
+    resume: Option<&Path>,
+    overrides: &[String],
+    yes: bool,
+) -> Result<(RunDir, RunInfo)> {
     let mut overrides = overrides.to_vec();
     let path = match (resume, profile) {
         (Some(run), given) => {
@@ -97,6 +105,7 @@ pub fn prepare(profile: Option<&Path>, resume: Option<&Path>, overrides: &[Strin
     if !profile.do_train && !matches!(profile.origin("do_train"), Origin::Default) {
         bail!("{}: do_train is false, so there is nothing to train; remove the key or set it to true", path.display());
     }
+    fetch::ensure(&profile, yes)?;
     let source = resume.is_none().then_some(path.as_path());
     // Read before anything is written: the source may be one of the files that will be.
     let source = source.map(|path| std::fs::read(path).with_context(|| path.display().to_string())).transpose()?;

@@ -91,7 +91,7 @@ fn find_models(known: &[PathBuf], lang: Lang) -> Vec<Candidate> {
     for run in registry::and_here(registry::all().unwrap_or_default()) {
         let no_overrides: &[&str] = &[];
         let Ok(profile) = Profile::load(&run.join(RunDir::PROFILE), no_overrides) else { continue };
-        let Some(model) = profile.model_name_or_path.map(PathBuf::from).filter(|dir| is_model(dir)) else { continue };
+        let Some(model) = profile.model_folder().ok().filter(|dir| is_model(dir)) else { continue };
         let base = model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let mut add = |adapter: PathBuf, detail: crate::text::T| {
             let choice = choice(&model, vec![adapter]);

@@ -92,6 +92,10 @@ texts! {
 
     START = "Start the run", "开始训练";
     QUEUE = "Put into the queue", "加入队列";
+    LOAD = "Download first", "先下载";
+    LOAD_WHAT = "The run needs what is not on this machine:", "训练所需的以下内容不在本机：";
+    LOAD_THEN = "Download now? When all is here, start the run again.", "现在下载吗？全部下载完成后，请再次启动训练。";
+    LOADED = "All that the run needs is here; s starts it", "训练所需内容已全部在本机；按 s 启动";
     STARTING = "start of the run", "启动训练";
     QUEUEING = "into the queue", "加入队列";
     MEND_FIRST = "Not started, {0} to put right first: {1}", "未启动，需先处理 {0} 个问题：{1}";

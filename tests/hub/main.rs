@@ -3,7 +3,11 @@
 mod http;
 mod library;
 mod modelscope;
+mod named;
 mod program;
+#[allow(dead_code, reason = "tests/terminal uses the rest")]
+#[path = "../terminal/pty.rs"]
+mod pty;
 mod push;
 mod push_program;
 mod receiver;

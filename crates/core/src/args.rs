@@ -8,6 +8,7 @@ pub use compare::CompareArgs;
 pub use evaluate::{EvaluateArgs, PredictArgs, ReportArgs, ReportOptions, Variant, WorkArgs};
 
 use crate::generation::AskOptions;
+use crate::hub::{self, Repo, What};
 use crate::profile::{Device, InferDtype, Profile};
 use crate::vision::PixelBudget;
 use anyhow::{Result, bail};
@@ -18,11 +19,12 @@ use std::path::{Path, PathBuf};
 /// Which model, and how it is run.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Model folder (config.json, model.safetensors, tokenizer.json). Without it: the profile's, or the adapter's base model
-    #[arg(long, value_name = "DIR")]
+    /// Model folder (config.json, model.safetensors, tokenizer.json), or the Hub name of one that was downloaded. Without it:
+    /// the profile's, or the adapter's base model
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
-    /// Adapter folder (PEFT's layout); several are put on in order
-    #[arg(long, value_name = "DIR")]
+    /// Adapter folder (PEFT's layout), or the Hub name of one; several are put on in order
+    #[arg(long, value_name = "DIR|NAME")]
     pub adapter: Vec<PathBuf>,
     /// Profile whose keys decide where no option does
     #[arg(long, value_name = "FILE")]
@@ -89,7 +91,7 @@ pub struct ResolvedModel {
 
 impl ModelArgs {
     /// # Errors
-    /// No model is named anywhere; a folder that is not there; a profile that does not load.
+    /// No model is named anywhere; one that is not on this machine; a profile that does not load.
     pub fn resolve(&self) -> Result<ResolvedModel> {
         let no_overrides: &[&str] = &[];
         let given = self.profile.as_deref().map(|path| Profile::load(path, no_overrides)).transpose()?;
@@ -97,26 +99,19 @@ impl ModelArgs {
         let trained = self.adapter.last().map(|a| a.join("profile.yaml")).filter(|p| p.exists());
         let trained = trained.map(|path| Profile::load(&path, no_overrides)).transpose()?;
         let profile = given.or(trained);
-        let mut adapters = self.adapter.clone();
-        if adapters.is_empty()
-            && let Some(p) = &profile
-        {
-            adapters = p.adapter_name_or_path.iter().map(PathBuf::from).collect();
-        }
-        let named = self
-            .model
-            .clone()
-            .or_else(|| profile.as_ref().and_then(|p| p.model_name_or_path.as_ref()).map(PathBuf::from));
-        let Some(model) = named.or_else(|| adapters.last().and_then(|a| base_model_of(a))) else {
+        let keys = profile.clone().unwrap_or_default();
+        let adapters = match self.adapter.as_slice() {
+            [] => keys.adapter_folders()?,
+            given => given.iter().map(|name| keys.find(name, What::Adapter)).collect::<Result<_, _>>()?,
+        };
+        let base = || base_name_of(adapters.last()?).map(PathBuf::from).filter(|base| base.is_dir() || is_repo(base));
+        let named = self.model.clone().or_else(|| keys.model_name_or_path.as_ref().map(PathBuf::from));
+        let Some(model) = named.or_else(base) else {
             bail!(
                 "no model is named: give --model DIR (or --profile FILE, or an --adapter whose adapter_config.json names its base model)"
             );
         };
-        for (dir, what) in std::iter::once((&model, "model")).chain(adapters.iter().map(|a| (a, "adapter"))) {
-            if !dir.is_dir() {
-                bail!("{}: there is no such {what} folder{}", dir.display(), hub_hint(dir));
-            }
-        }
+        let model = keys.find(&model, What::Model)?;
         let default = PixelBudget::default();
         let dtype = self.dtype.or_else(|| {
             profile.as_ref().map(|p| match p.infer_dtype {
@@ -141,19 +136,20 @@ impl ModelArgs {
     }
 }
 
-/// `base_model_name_or_path` of an adapter folder, if it is a folder here.
-pub fn base_model_of(adapter: &Path) -> Option<PathBuf> {
+/// `base_model_name_or_path` of an adapter folder, as it is written: a folder, or a Hub name.
+pub fn base_name_of(adapter: &Path) -> Option<String> {
     let text = std::fs::read_to_string(adapter.join("adapter_config.json")).ok()?;
     let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(PathBuf::from(json.get("base_model_name_or_path")?.as_str()?)).filter(|p| p.is_dir())
+    Some(json.get("base_model_name_or_path")?.as_str()?.to_owned())
 }
 
-fn hub_hint(dir: &Path) -> &'static str {
-    if dir.components().count() == 2 && !dir.is_absolute() {
-        "; a Hub name has to be downloaded first (`lightbox download model NAME` prints the folder)"
-    } else {
-        ""
-    }
+/// The base model of an adapter folder, if it is on this machine.
+pub fn base_model_of(adapter: &Path) -> Option<PathBuf> {
+    hub::folder(Path::new(&base_name_of(adapter)?), What::Model, "main", None).ok()
+}
+
+fn is_repo(name: &Path) -> bool {
+    name.to_str().is_some_and(Repo::is_name)
 }
 
 /// How answers are chosen. Where no option is given the keys that the profile sets decide, else the model's own
@@ -241,7 +237,8 @@ pub struct DataArgs {
     /// Folder of dataset_info.json
     #[arg(long, value_name = "DIR")]
     pub dataset_dir: Option<PathBuf>,
-    /// Name in dataset_info.json; several with commas
+    /// Name in dataset_info.json, or a file, or a data set of the Hub that was downloaded (ORG/NAME:CONFIG); several with
+    /// commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub dataset: Vec<String>,
     /// Folder that picture paths start from [default: the data set's folder]
@@ -290,11 +287,12 @@ pub struct ScoreArgs {
 /// `lightbox export`
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// Base model folder. Without it: the profile's, or the adapter's base model
-    #[arg(long, value_name = "DIR")]
+    /// Base model: its folder, or its Hub name. Without it: the profile's, or the adapter's base model
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
-    /// Adapter folder (PEFT's layout) to merge; several are added up. Without one: a copy in another dtype or shard size
-    #[arg(long, value_name = "DIR")]
+    /// Adapter (PEFT's layout) to merge: its folder, or its Hub name; several are added up. Without one: a copy in another
+    /// dtype or shard size
+    #[arg(long, value_name = "DIR|NAME")]
     pub adapter: Vec<PathBuf>,
     /// How much of each --adapter, in their order [default: 1 of each]
     #[arg(long, value_name = "X", requires = "adapter", allow_hyphen_values = true)]

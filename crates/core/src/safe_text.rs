@@ -42,6 +42,16 @@ pub fn clean_line(text: &str, max_chars: usize) -> String {
     out
 }
 
+/// For a command that is shown: in quotes if it has more than plain signs in it.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 fn push(out: &mut String, c: char) {
     if is_unsafe(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
 }
@@ -66,6 +76,12 @@ fn is_unsafe(c: char) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn words_for_a_shell_are_quoted_where_they_must_be() {
+        assert_eq!(shell_word("/runs/a-1.b"), "/runs/a-1.b");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
 
     #[test]
     fn ordinary_text_of_any_script_is_left_alone() {

@@ -10,6 +10,7 @@ pub mod estimate;
 pub mod figures;
 pub mod files;
 pub mod form;
+pub mod load;
 pub mod pane;
 pub mod preview;
 pub mod start;
@@ -124,6 +125,7 @@ pub enum Msg {
     Datasets(&'static str, Result<Vec<(String, String)>, String>),
     Files(files::Msg),
     Start(start::Msg),
+    Load(load::Msg),
     Estimate(estimate::Msg),
     /// The YAML pane: a place was clicked, the wheel was turned.
     YamlAt(u16, u16),
@@ -136,6 +138,7 @@ pub enum Effect {
     Datasets(PathBuf, &'static str),
     Files(files::Effect),
     Start(start::Effect),
+    Load(load::Effect),
     Estimate(estimate::Effect),
 }
 
@@ -178,6 +181,7 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
         Msg::Datasets(key, names) => edit::choose_dataset(app, key, names),
         Msg::Files(msg) => files::update(app, msg),
         Msg::Start(msg) => start::update(app, msg),
+        Msg::Load(msg) => load::update(app, msg),
         Msg::Estimate(msg) => estimate::update(app, msg),
         Msg::YamlAt(x, y) => pane::click(app, x, y),
         Msg::YamlBy(n) => pane::scroll(app, n),

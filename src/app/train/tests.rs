@@ -329,6 +329,49 @@ fn a_new_run_is_started_after_one_question() {
 }
 
 #[test]
+fn what_a_run_needs_of_a_hub_is_asked_about_with_sizes_and_loaded_only_after_a_yes() {
+    use super::load::{Effect as OfLoad, Item, Lacks, Msg as Load};
+    use lightbox_core::hub::{DataPart, Source, Wanted as Needed, What};
+    let item = |id: &str, what: What, bytes| Item {
+        wanted: Needed::of(Source::HuggingFace, id, what, None, None),
+        name: format!("something {id}\u{1b}[2J"),
+        files: 3,
+        bytes,
+        missing: bytes - 1_000_000,
+    };
+    let items = vec![
+        item("org/model", What::Model, 4_429_000_000),
+        item("org/data", What::Data(DataPart::default()), 450_000_000),
+    ];
+    let lacks = Lacks { items, cache: "/cache".into(), free: Some(1_000_000), token: None };
+    let asked = |app: &mut App| {
+        app.train.starting = Some(Way::Now);
+        act(app, action(Msg::Load(Load::Lacks(lacks.clone()))));
+        let Some(Overlay::Confirm(question)) = app.overlays.last() else { panic!() };
+        question.text.clone()
+    };
+    for language in [crate::text::Lang::En, crate::text::Lang::Zh] {
+        let mut app = with_file(SMALL);
+        app.settings.language = Some(language);
+        let text = asked(&mut app);
+        assert!(text.contains("4.4 GB  something org/model") && text.contains("org/data") && !text.contains('\u{1b}'));
+        assert!(text.contains("/cache") && text.contains("HF_HOME"), "there is no room: {text}");
+        assert!(app.train.starting.is_none());
+        assert!(press(&mut app, "n").is_empty(), "no does nothing");
+        assert!(app.overlays.is_empty());
+    }
+    let mut app = with_file(SMALL);
+    asked(&mut app);
+    let effects = press(&mut app, "y");
+    let found = effects.iter().find_map(|e| match e {
+        Wanted::Train(Effect::Load(OfLoad::Load { lacks, .. })) => Some(lacks),
+        _ => None,
+    });
+    assert_eq!(found, Some(&lacks));
+    assert!(matches!(app.overlays.last(), Some(Overlay::Tasks(_))), "where its progress stands");
+}
+
+#[test]
 fn a_folder_with_a_run_offers_to_go_on_elsewhere_or_afresh() {
     let mut app = with_file(SMALL);
     act(&mut app, action(plan(Fate::GoesOn { step: 100, ended: false })));

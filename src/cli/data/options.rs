@@ -7,6 +7,7 @@ use lightbox_core::data::{
     CaptionChoice, Dataset, DatasetOptions, Encoder, Mix, OnBad, caption_columns, parquet::ParquetTable,
 };
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::hub::{self, What};
 use lightbox_core::profile::MixStrategy;
 use lightbox_core::safe_text::clean;
 use lightbox_core::text::{EncodeOptions, Tokenizer};
@@ -17,7 +18,8 @@ use std::path::PathBuf;
 /// Which data set.
 #[derive(Args)]
 pub struct SourceArgs {
-    /// Name in dataset_info.json, or a path: a parquet, JSON or JSONL file, or a folder of parquet files
+    /// Name in dataset_info.json, or a path: a parquet, JSON or JSONL file, or a folder of parquet files; or a data set of the
+    /// Hub that was downloaded, as ORG/NAME or ORG/NAME:CONFIG
     #[arg(value_name = "DATASET")]
     named: Vec<String>,
     /// The same as an option; several names are joined by commas
@@ -172,6 +174,7 @@ pub struct Model {
 
 impl EncodeOptionArgs {
     pub fn load(&self, model: &std::path::Path) -> Result<Model> {
+        let model = &hub::folder(model, What::Model, "main", None).because(Exit::Model)?;
         Ok(Model {
             tokenizer: Tokenizer::from_dir(model).because(Exit::Model)?,
             processor: ImageProcessor::from_dir(model).because(Exit::Model)?,

@@ -133,11 +133,11 @@ pub fn start(item: &Item) -> Result<()> {
 fn add(home: &Home, args: &AddArgs) -> Result<Exit> {
     let file = Path::new(&args.what);
     let run = if file.is_file() {
-        let (run, _) = train::prepare(Some(file), None, &args.overrides)?;
+        let (run, _) = train::prepare(Some(file), None, &args.overrides, false)?;
         run
     } else {
         let run = find(&args.what)?;
-        train::prepare(None, Some(run.path()), &args.overrides)?;
+        train::prepare(None, Some(run.path()), &args.overrides, false)?;
         run
     };
     let run = RunDir::open(std::path::absolute(run.path())?)?;

@@ -53,7 +53,7 @@ pub fn start(run: &RunDir, overrides: &[String]) -> Result<Started> {
     let run = RunDir::open(std::path::absolute(run.path())?)?;
     let from = cwd_of(&run);
     in_folder(from.as_deref(), || {
-        train::prepare(None, Some(run.path()), overrides)?;
+        train::prepare(None, Some(run.path()), overrides, false)?;
         launch::start_detached(&run)
     })
 }

@@ -159,7 +159,7 @@ fn checkpoint_row(checkpoint: &CheckpointFacts) -> Vec<String> {
 
 /// The command for what one probably wants now.
 fn next(view: &RunView) -> String {
-    let dir = shell_word(&view.path.display().to_string());
+    let dir = lightbox_core::safe_text::shell_word(&view.path.display().to_string());
     match view.state {
         Status::Finished => format!("lightbox chat --adapter {dir}"),
         Status::Queued => "lightbox runs queue list".into(),
@@ -169,20 +169,11 @@ fn next(view: &RunView) -> String {
     }
 }
 
-/// For a shell: in quotes if it has more than plain signs in it.
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use lightbox_core::runs::state::Reason;
+    use lightbox_core::safe_text::shell_word;
 
     #[test]
     fn a_report_says_how_the_run_stands_and_how_it_goes_on() {
@@ -244,11 +235,5 @@ mod tests {
             next: format!("lightbox runs resume {}", shell_word("/runs/my receipts")),
         };
         insta::assert_snapshot!(lightbox_core::safe_text::clean(&report.text()));
-    }
-
-    #[test]
-    fn words_for_a_shell_are_quoted_where_they_must_be() {
-        assert_eq!(shell_word("/runs/a-1.b"), "/runs/a-1.b");
-        assert_eq!(shell_word("it's"), r"'it'\''s'");
     }
 }

@@ -114,9 +114,14 @@ enum Line {
     },
 }
 
-/// Runs the command, tells how far it is, and opens the folder that it ends with. A connection can be silent for long, so
+/// Loads, and opens the folder.
+pub(super) fn download(command: Command, ctx: &mut Ctx) -> anyhow::Result<Option<Action>> {
+    loaded(command, ctx).map(|folder| Some(Action::Data(DataMsg::OpenPath(folder))))
+}
+
+/// Runs the command, tells how far it is, and gives the folder that it ends with. A connection can be silent for long, so
 /// its lines are read by a thread and this one looks whether it was cancelled.
-pub(super) fn download(mut command: Command, ctx: &mut Ctx) -> anyhow::Result<Option<Action>> {
+pub(in crate::link) fn loaded(mut command: Command, ctx: &mut Ctx) -> anyhow::Result<PathBuf> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot start the download")?;
     let (send, lines) = channel();
@@ -158,7 +163,7 @@ pub(super) fn download(mut command: Command, ctx: &mut Ctx) -> anyhow::Result<Op
     let status = child.wait()?;
     let said = said.and_then(|thread| thread.join().ok()).unwrap_or_default();
     match folder.filter(|_| status.success()) {
-        Some(folder) => Ok(Some(Action::Data(DataMsg::OpenPath(folder)))),
+        Some(folder) => Ok(folder),
         None => {
             let mut lines = said.lines().filter(|line| !line.trim().is_empty()).rev();
             let error = lines.clone().find(|line| line.starts_with("error"));

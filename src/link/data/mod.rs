@@ -10,6 +10,8 @@ mod newest;
 mod tests;
 mod work;
 
+pub(in crate::link) use manage::loaded;
+
 use super::Back;
 use super::tasks::Runner;
 use crate::app::Action;

@@ -51,7 +51,10 @@ impl Models {
         let profiles = by.profile.iter().cloned().chain([by.demo.join("demo.yaml")]);
         let profiles: Vec<_> =
             profiles.filter_map(|path| Some((Profile::load(&path, no_overrides).ok()?, path))).collect();
-        let of_profile = |profile: &Profile| profile.model_name_or_path.as_ref().map(|dir| by.here.join(dir));
+        let of_profile = |profile: &Profile| {
+            let here = by.here.join(profile.model_name_or_path.as_ref()?);
+            if here.is_dir() { Some(here) } else { profile.model_folder().ok() }
+        };
         let of_profiles = profiles.first().and_then(|(profile, _)| of_profile(profile));
         let [first @ .., demo] = by.models.as_slice() else { return Ok(None) };
         let candidates = first.iter().cloned().chain(of_profiles).chain([demo.clone()]);

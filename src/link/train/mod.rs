@@ -1,7 +1,8 @@
-//! What the train screen needs from outside: files ([`files`]), whether a run can be started and its start ([`start`]), and
-//! what an estimate rests on.
+//! What the train screen needs from outside: files ([`files`]), whether a run can be started and its start ([`start`]),
+//! what it needs from a Hub ([`load`]), and what an estimate rests on.
 
 mod files;
+mod load;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ mod tests;
 use super::Back;
 use super::tasks::Runner;
 use crate::app::Action;
+use crate::app::train::load::Effect as Of;
 use crate::app::train::{Effect, Msg, estimate};
 use lightbox_core::data::dataset_info::DatasetInfo;
 use lightbox_core::estimate::Facts;
@@ -33,6 +35,9 @@ impl Link {
             }
             Effect::Files(effect) => self.back.spawn(move || files::run(effect)),
             Effect::Start(effect) => start::run(&self.back, &self.tasks, effect),
+            Effect::Load(Of::Load { title, lacks }) => {
+                self.tasks.start(title, move |ctx| load::load(ctx, &lacks));
+            }
             Effect::Estimate(estimate::Effect::Read(profile, asked)) => self.back.spawn(move || {
                 let read = Facts::read(&profile).map(Arc::new).map_err(|e| format!("{e:#}"));
                 Action::Train(Msg::Estimate(estimate::Msg::Facts(read, asked)))

@@ -1,6 +1,7 @@
 //! Whether a run can be started, and its start: detached, as `lightbox train --detach` does it, or into the queue, as
 //! `lightbox runs queue add` does.
 
+use super::load;
 use crate::app::messages::Level;
 use crate::app::train::Msg as Of;
 use crate::app::train::start::{Effect, Fate, Msg, Obstacle, Plan, Request, Way};
@@ -11,7 +12,9 @@ use crate::link::Back;
 use crate::link::tasks::Runner;
 use crate::text::{Lang, train as text};
 use anyhow::{Context, Result};
+use lightbox_core::data;
 use lightbox_core::data::dataset_info::DatasetInfo;
+use lightbox_core::hub::{NotHere, What};
 use lightbox_core::profile::{Origin, Profile};
 use lightbox_core::runs::queue::{self, Home};
 use lightbox_core::runs::state::Status;
@@ -23,8 +26,12 @@ use std::process::{Command, Stdio};
 pub fn run(back: &Back, tasks: &Runner, effect: Effect) {
     match effect {
         Effect::Check(request) => back.spawn(move || {
-            let checked = check(&request);
-            Action::Train(Of::Start(Msg::Checked(request.way, checked)))
+            let lacks = |plan| Ok((plan, load::lacks(&profile_of(&request)?)?));
+            Action::Train(match check(&request).and_then(lacks) {
+                Ok((_, Some(lacks))) => Of::Load(crate::app::train::load::Msg::Lacks(lacks)),
+                Ok((plan, None)) => Of::Start(Msg::Checked(request.way, Ok(plan))),
+                Err(obstacles) => Of::Start(Msg::Checked(request.way, Err(obstacles))),
+            })
         }),
         Effect::Go(request) => {
             tasks.start(request.title.clone(), move |_| match request.way {
@@ -53,7 +60,7 @@ fn profile_of(request: &Request) -> Result<Profile, Vec<Obstacle>> {
     Ok(profile)
 }
 
-/// Everything that would end the run at once, before it is one.
+/// Everything that would end the run at once, before it is one; but what can be loaded from a Hub ([`load::lacks`]).
 pub fn check(request: &Request) -> Result<Plan, Vec<Obstacle>> {
     let profile = profile_of(request)?;
     let lang = request.lang;
@@ -63,28 +70,29 @@ pub fn check(request: &Request) -> Result<Plan, Vec<Obstacle>> {
         refuse("do_train", text::DO_TRAIN_FALSE.get(lang).to_owned());
     }
     if let Some(model) = &profile.model_name_or_path {
-        if !Path::new(model).is_dir() {
-            refuse("model_name_or_path", text::NO_MODEL_FOLDER.fill(lang, &[model]));
-        } else if !Path::new(model).join("config.json").is_file() {
-            refuse("model_name_or_path", text::NO_MODEL_CONFIG.fill(lang, &[model]));
+        match profile.model_folder() {
+            Ok(dir) if dir.join("config.json").is_file() => {}
+            Ok(_) => refuse("model_name_or_path", text::NO_MODEL_CONFIG.fill(lang, &[model])),
+            Err(NotHere::Missing(_)) => {}
+            Err(NotHere::NoFolder { .. }) => refuse("model_name_or_path", text::NO_MODEL_FOLDER.fill(lang, &[model])),
+            Err(NotHere::Hub(e)) => refuse("model_name_or_path", e.to_string()),
         }
     }
     for adapter in &profile.adapter_name_or_path {
-        if !Path::new(adapter).join("adapter_config.json").is_file() {
-            refuse("adapter_name_or_path", text::NO_ADAPTER.fill(lang, &[adapter]));
+        match profile.find(Path::new(adapter), What::Adapter) {
+            Ok(dir) if dir.join("adapter_config.json").is_file() => {}
+            Err(NotHere::Missing(_)) => {}
+            _ => refuse("adapter_name_or_path", text::NO_ADAPTER.fill(lang, &[adapter])),
         }
     }
-    match DatasetInfo::load(&profile.dataset_dir) {
-        Err(e) => refuse("dataset_dir", text::NO_DATASET_INFO.fill(lang, &[&format!("{e:#}")])),
-        Ok(info) => {
-            let named = [("dataset", &profile.dataset), ("eval_dataset", &profile.eval_dataset)];
-            for (key, name) in named.iter().flat_map(|(key, names)| names.iter().map(move |name| (*key, name))) {
-                let dir = profile.dataset_dir.display();
-                match info.contains(name) {
-                    false => refuse(key, text::NO_SUCH_DATASET.fill(lang, &[name, &dir])),
-                    true => info.entry(name).err().into_iter().for_each(|e| refuse(key, format!("{e:#}"))),
-                }
-            }
+    let info = DatasetInfo::load(&profile.dataset_dir);
+    let named = [("dataset", &profile.dataset), ("eval_dataset", &profile.eval_dataset)];
+    for (key, name) in named.iter().flat_map(|(key, names)| names.iter().map(move |name| (*key, name))) {
+        let Err(wrong) = data::find(&profile.dataset_dir, name) else { continue };
+        match &info {
+            Ok(info) if info.contains(name) => refuse(key, format!("{wrong:#}")),
+            Ok(_) => refuse(key, text::NO_SUCH_DATASET.fill(lang, &[name, &profile.dataset_dir.display()])),
+            Err(e) => refuse("dataset_dir", text::NO_DATASET_INFO.fill(lang, &[&format!("{e:#}")])),
         }
     }
     if let Some(checkpoint) = profile.resume_from_checkpoint.as_ref().filter(|path| !path.is_dir()) {

@@ -1,6 +1,6 @@
 //! Options of `predict`, `evaluate` and `report`: answers for a whole data set, and what they are worth.
 
-use super::{DataArgs, GenerateArgs, ModelArgs};
+use super::{DataArgs, GenerateArgs, ModelArgs, ResolvedModel};
 use crate::evaluate::predictions;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -101,6 +101,15 @@ pub struct Variant {
 impl Variant {
     pub fn file(&self, output_dir: &Path) -> PathBuf {
         output_dir.join(format!("{}.jsonl", crate::fs::safe_file_name(&self.name)))
+    }
+}
+
+impl ResolvedModel {
+    /// Variants of the same options, with the folders of their adapters.
+    pub fn placed(&self, variants: Vec<Variant>) -> Vec<Variant> {
+        let mut folders = self.adapters.iter().cloned();
+        let placed = |v: Variant| Variant { adapter: v.adapter.and_then(|_| folders.next()), ..v };
+        variants.into_iter().map(placed).collect()
     }
 }
 

@@ -1,13 +1,16 @@
 //! A data set opened for reading: one or more named sets, one after the other or mixed ([`super::Mix`]).
 
 use super::cells::ImageCell;
-use super::dataset_info::{Columns, DatasetInfo, Entry, Formatting, Tags};
+use super::dataset_info::{Entry, EntrySource};
+use super::guess::{CaptionChoice, caption_columns, guess_layout};
 use super::layout::{CaptionColumns, Layout, Parsed};
-use super::parquet::{ColumnKind, ParquetTable};
+use super::parquet::ParquetTable;
+use super::place::{Place, Places};
 use super::problem::{Fault, Problem, kind};
 use super::sampling::NumpyRandom;
-use super::table::{Table, parquet_files};
+use super::table::{Table, files_of, parquet_files};
 use super::{DatasetOptions, ImageRef, OpenWatch, Sample};
+use crate::hub::DataFiles;
 use anyhow::{Context, anyhow, bail};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -79,7 +82,7 @@ pub struct PartInfo {
 
 impl Dataset {
     /// Opens all sets of `o.names`, in order. A name that dataset_info.json does not have but that is a file or folder
-    /// is opened directly, with its layout found by its columns.
+    /// is opened directly, with its layout found by its columns; so is what the cache has of a repository of that name.
     pub fn open(o: &DatasetOptions) -> anyhow::Result<Self> {
         Self::open_watched(o, &mut |_, _| ControlFlow::Continue(()))
     }
@@ -90,18 +93,16 @@ impl Dataset {
             bail!("no data set is named; name one of {}", o.dataset_dir.join(super::dataset_info::FILE_NAME).display());
         }
         let mut random: Option<NumpyRandom> = None;
-        // A path can be opened where there is no dataset_info.json at all.
-        let mut info: Option<anyhow::Result<DatasetInfo>> = None;
+        let mut places = Places::of(&o.dataset_dir);
         let mut parts = Vec::new();
         for name in &o.names {
-            let info = info.get_or_insert_with(|| DatasetInfo::load(&o.dataset_dir));
-            let known = info.as_ref().is_ok_and(|info| info.contains(name));
-            let mut part = if !known && (Path::new(name).exists() || name.contains('*')) {
-                Part::direct(name, o, watch)?
-            } else {
-                match info {
-                    Ok(info) => Part::named(&info.entry(name)?, o, &mut random, watch)?,
-                    Err(e) => return Err(anyhow!("data set \"{name}\": {e:#}")),
+            let mut part = match places.find(name)? {
+                Place::Entry(entry) => Part::named(&entry, o, &mut random, watch)?,
+                Place::Path => Part::direct(name, o, watch)?,
+                Place::Hub(wanted) => {
+                    let data = wanted.data().with_context(|| format!("data set \"{name}\""))?;
+                    let part = Part::guessed(name, Path::new(name), &data.files, o, watch)?;
+                    Part { name: name.clone(), ..part.out_of_the_cache(&data) }
                 }
             };
             if let Some(max) = o.max_samples {
@@ -215,9 +216,19 @@ impl Part {
         watch: &mut OpenWatch<'_>,
     ) -> anyhow::Result<Self> {
         let layout = Layout::new(entry.formatting, entry.columns.clone(), entry.tags.clone());
-        let path = o.dataset_dir.join(&entry.file_name);
-        let table = Table::open(&path, &layout.columns(), layout.image_column(), watch)
-            .with_context(|| format!("data set \"{}\"", entry.name))?;
+        let mut open = || -> anyhow::Result<(Table, Option<DataFiles>)> {
+            let (columns, pictures) = (layout.columns(), layout.image_column());
+            match &entry.source {
+                EntrySource::File(file) => {
+                    Ok((Table::open(&o.dataset_dir.join(file), &columns, pictures, watch)?, None))
+                }
+                EntrySource::Hub(wanted) => {
+                    let data = wanted.data()?;
+                    Ok((Table::of_files(&data.files, &columns, pictures, watch)?, Some(data)))
+                }
+            }
+        };
+        let (table, hub) = open().with_context(|| format!("data set \"{}\"", entry.name))?;
         let rows = table.len();
         let selection = match entry.num_samples {
             None => Selection::First(rows),
@@ -230,7 +241,7 @@ impl Part {
                 Selection::Rows(random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(rows, count))
             }
         };
-        Ok(Self {
+        let part = Self {
             name: entry.name.clone(),
             table,
             layout,
@@ -238,15 +249,38 @@ impl Part {
             beside: None,
             selection,
             notes: entry.notes.clone(),
+        };
+        Ok(match &hub {
+            Some(data) => part.out_of_the_cache(data),
+            None => part,
         })
+    }
+
+    /// Its files lie in the Hub's cache: says which part they are; pictures are looked for beside them.
+    fn out_of_the_cache(mut self, data: &DataFiles) -> Self {
+        self.beside = data.files.first().and_then(|file| file.parent()).map(Path::to_owned);
+        self.notes.insert(0, format!("from the Hub: {}", data.part));
+        self
     }
 
     fn direct(name: &str, o: &DatasetOptions, watch: &mut OpenWatch<'_>) -> anyhow::Result<Self> {
         let path = Path::new(name);
         let is_parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
-        if path.is_dir() || is_parquet {
-            let files = parquet_files(&[name])?;
-            let table = ParquetTable::open(&files)?;
+        let files = if path.is_dir() || is_parquet { parquet_files(&[name])? } else { files_of(path)? };
+        Self::guessed(name, path, &files, o, watch)
+    }
+
+    /// Files with a layout that their columns tell; `path` is where they lie.
+    fn guessed(
+        name: &str,
+        path: &Path,
+        files: &[PathBuf],
+        o: &DatasetOptions,
+        watch: &mut OpenWatch<'_>,
+    ) -> anyhow::Result<Self> {
+        let is_parquet = |file: &PathBuf| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+        if files.first().is_some_and(is_parquet) {
+            let table = ParquetTable::open(files)?;
             if let Ok(columns) = caption_columns(&table, &CaptionChoice::default()) {
                 return Self::captions(table, columns, o);
             }
@@ -255,7 +289,7 @@ impl Part {
             let table = table.with_columns(&layout.columns(), layout.image_column());
             return Ok(Self::at(path, Table::Parquet(Arc::new(table)), layout, o));
         }
-        let table = Table::open(path, &[], None, watch)?;
+        let table = Table::of_files(files, &[], None, watch)?;
         // The keys of the first rows that can be read; a key may be missing where it would be empty.
         let mut keys: Vec<String> = Vec::new();
         for row in (0..table.len().min(50)).filter_map(|i| table.row(i, None).ok()) {
@@ -325,88 +359,4 @@ impl Part {
             _ => Err(Fault::new(kind::IMAGE_MISSING, "a picture of the row is null")),
         }
     }
-}
-
-/// Which columns hold what, where the user says so.
-#[derive(Debug, Clone, Default)]
-pub struct CaptionChoice {
-    pub image: Option<String>,
-    pub id: Option<String>,
-    pub caption: Option<String>,
-    /// Empty: the tutorial's question.
-    pub questions: Vec<String>,
-}
-
-/// Finds the columns of captioned pictures: those chosen, else the usual names, else the only column that fits.
-pub fn caption_columns(table: &ParquetTable, choice: &CaptionChoice) -> anyhow::Result<CaptionColumns> {
-    let all: Vec<&str> = table.columns().iter().map(|(name, _)| name.as_str()).collect();
-    let chosen = |name: &Option<String>, option: &str| match name {
-        Some(name) if !all.contains(&name.as_str()) => {
-            bail!("{option}: there is no column \"{name}\"; the columns are: {}", all.join(", "))
-        }
-        other => Ok(other.clone()),
-    };
-    let usual = |names: &[&str], fits: &dyn Fn(&ColumnKind) -> bool| {
-        names.iter().find(|name| table.column(name).is_some_and(fits)).map(|name| (*name).to_owned())
-    };
-    let text = |kind: &ColumnKind| *kind == ColumnKind::Text;
-    let picture = |kind: &ColumnKind| matches!(kind.element(), ColumnKind::Image | ColumnKind::Bytes);
-    let picture_or_path = |kind: &ColumnKind| picture(kind) || *kind.element() == ColumnKind::Text;
-    let image = chosen(&choice.image, "--image-column")?
-        .or_else(|| usual(&["image", "images", "img", "picture"], &picture_or_path))
-        .or_else(|| {
-            let mut fitting = table.columns().iter().filter(|(_, kind)| picture(kind));
-            fitting.next().filter(|_| fitting.next().is_none()).map(|(name, _)| name.clone())
-        })
-        .or_else(|| usual(&["file_name", "image_path", "path"], &text));
-    let caption = chosen(&choice.caption, "--caption-column")?
-        .or_else(|| usual(&["caption", "captions", "text", "report", "description", "findings", "answer"], &text));
-    let id =
-        chosen(&choice.id, "--id-column")?.or_else(|| usual(&["id", "image_id", "uid", "key", "file_name"], &|_| true));
-    let (Some(image), Some(caption)) = (image, caption) else {
-        bail!(
-            "no columns of captioned pictures found among: {}; say which they are with --image-column and --caption-column",
-            all.join(", ")
-        );
-    };
-    if let Some(ColumnKind::Other) = table.column(&image).map(ColumnKind::element) {
-        bail!("column \"{image}\" holds no pictures; pictures are a struct of bytes and path, bytes, or paths");
-    }
-    let questions =
-        if choice.questions.is_empty() { vec![DEFAULT_QUESTION.to_owned()] } else { choice.questions.clone() };
-    Ok(CaptionColumns { image: Some(image), id, caption, questions })
-}
-
-/// The layout of a file that no dataset_info.json describes, by its keys.
-fn guess_layout(keys: &[String]) -> anyhow::Result<Layout> {
-    let has = |key: &str| keys.iter().any(|k| k == key);
-    let first = |names: &[&str]| names.iter().find(|name| has(name)).map(|name| (*name).to_owned());
-    let mut columns = Columns {
-        images: first(&["images", "image"]),
-        system: first(&["system"]),
-        tools: first(&["tools"]),
-        ..Columns::default()
-    };
-    if has("messages") {
-        columns.messages = Some("messages".into());
-        let tag = |s: &str| Some(s.to_owned());
-        let tags = Tags {
-            role: "role".into(),
-            content: "content".into(),
-            user: tag("user"),
-            assistant: tag("assistant"),
-            observation: tag("tool"),
-            function: tag("function"),
-            system: tag("system"),
-        };
-        return Ok(Layout::new(Formatting::Openai, columns, tags));
-    }
-    if has("conversations") {
-        return Ok(Layout::new(Formatting::Sharegpt, columns, Tags::default()));
-    }
-    if has("instruction") {
-        columns.history = first(&["history"]);
-        return Ok(Layout::new(Formatting::Alpaca, columns, Tags::default()));
-    }
-    bail!("no known layout: it has the keys {}; describe it in a dataset_info.json and name it there", keys.join(", "))
 }

@@ -7,6 +7,7 @@
 //! Entries are parsed one by one when they are used: a broken or unsupported entry hurts only those who name it.
 
 use super::media::open_regular;
+use crate::hub::{DataPart, Repo, Source, Wanted, What};
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -127,12 +128,20 @@ impl Default for Tags {
     }
 }
 
+/// Where an entry's rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntrySource {
+    /// `file_name` as written: a file or a folder, relative to `dataset_dir`.
+    File(String),
+    /// `hf_hub_url` or `ms_hub_url`.
+    Hub(Wanted),
+}
+
 /// One data set of the file.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub name: String,
-    /// As written: a file or a folder, relative to `dataset_dir`.
-    pub file_name: String,
+    pub source: EntrySource,
     pub formatting: Formatting,
     pub columns: Columns,
     pub tags: Tags,
@@ -208,14 +217,11 @@ impl DatasetInfo {
 
 fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
     let raw = raw.as_object().ok_or_else(|| anyhow!("not a JSON object"))?;
-    for (key, what) in [
-        ("hf_hub_url", "the Hugging Face hub"),
-        ("ms_hub_url", "ModelScope"),
-        ("om_hub_url", "OpenMind"),
-        ("script_url", "a Python loading script"),
-        ("cloud_file_name", "cloud storage"),
-    ] {
-        if let Some(source) = raw.get(key).filter(|v| !v.is_null()) {
+    let hub = on_a_hub(raw)?;
+    for (key, what) in
+        [("om_hub_url", "OpenMind"), ("script_url", "a Python loading script"), ("cloud_file_name", "cloud storage")]
+    {
+        if let Some(source) = raw.get(key).filter(|v| hub.is_none() && !v.is_null()) {
             bail!(
                 "`{key}`: {source} is read from {what}, which is not done here; download its files, put them into dataset_dir and write `file_name` instead"
             );
@@ -227,7 +233,8 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
         );
     }
     let mut notes = Vec::new();
-    if let Some(split) = text(raw, "split")?
+    if hub.is_none()
+        && let Some(split) = text(raw, "split")?
         && split != "train"
     {
         bail!(
@@ -235,7 +242,7 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
         );
     }
     for key in ["subset", "folder"] {
-        if text(raw, key)?.is_some() {
+        if hub.is_none() && text(raw, key)?.is_some() {
             notes.push(format!("`{key}` has no effect on local files"));
         }
     }
@@ -249,7 +256,10 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
         Some("openai") => Formatting::Openai,
         Some(other) => bail!("`formatting`: \"{other}\" is not one of alpaca, sharegpt, openai"),
     };
-    let file_name = text(raw, "file_name")?.ok_or_else(|| anyhow!("`file_name` is missing"))?;
+    let source = match hub {
+        Some(wanted) => EntrySource::Hub(wanted),
+        None => EntrySource::File(text(raw, "file_name")?.ok_or_else(|| anyhow!("`file_name` is missing"))?),
+    };
     let num_samples = match raw.get("num_samples") {
         None | Some(Value::Null) => None,
         Some(v) => Some(
@@ -261,13 +271,39 @@ fn entry(name: &str, raw: &Value) -> anyhow::Result<Entry> {
     };
     Ok(Entry {
         name: name.to_owned(),
-        file_name,
+        source,
         formatting,
         columns: columns(raw)?,
         tags: tags(raw)?,
         num_samples,
         notes,
     })
+}
+
+/// The repository that an entry names, as LLaMA-Factory chooses it: ModelScope's if USE_MODELSCOPE_HUB says so or there is
+/// no other. It counts before `file_name`.
+fn on_a_hub(raw: &Map<String, Value>) -> anyhow::Result<Option<Wanted>> {
+    let (hf, ms) = (text(raw, "hf_hub_url")?, text(raw, "ms_hub_url")?);
+    let (key, source, id) = match (hf, ms) {
+        (None, None) => return Ok(None),
+        (Some(hf), None) => ("hf_hub_url", Source::HuggingFace, hf),
+        (None, Some(ms)) => ("ms_hub_url", Source::ModelScope, ms),
+        (Some(hf), Some(ms)) => match Source::preferred() {
+            Source::HuggingFace => ("hf_hub_url", Source::HuggingFace, hf),
+            Source::ModelScope => ("ms_hub_url", Source::ModelScope, ms),
+        },
+    };
+    if !Repo::is_name(&id) {
+        bail!("`{key}`: \"{id}\" is no name of a repository; it looks like UCSC-VLAA/MedTrinity-25M");
+    }
+    let part = DataPart { subset: text(raw, "subset")?, split: text(raw, "split")?, folder: text(raw, "folder")? };
+    if let Some(split) = part.split.as_ref().filter(|split| split.contains(['[', '+', '%'])) {
+        bail!(
+            "`split`: \"{split}\" is no plain name of a split; take one split, and num_samples or max_samples for a part"
+        );
+    }
+    let revision = text(raw, "revision")?;
+    Ok(Some(Wanted::of(source, &id, What::Data(part), revision.as_deref(), None)))
 }
 
 fn columns(raw: &Map<String, Value>) -> anyhow::Result<Columns> {
@@ -360,13 +396,29 @@ mod tests {
 
     #[test]
     fn sources_that_are_not_local_are_refused_with_what_to_do() {
-        for key in ["hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"] {
+        for key in ["om_hub_url", "script_url", "cloud_file_name"] {
             let message = refusal(json!({key: "a/b", "file_name": "a.json"}));
             assert!(message.contains(key) && message.contains("download"), "{message}");
         }
         assert!(refusal(json!({"file_name": "a", "ranking": true})).contains("preference"));
         assert!(refusal(json!({"file_name": "a", "columns": {"chosen": "c"}})).contains("preference"));
         assert!(refusal(json!({"file_name": "a", "split": "test"})).contains("train"));
+    }
+
+    #[test]
+    fn entries_of_a_hub_name_a_part_of_a_repository() {
+        let source = |value: Value| match parse(value).unwrap().source {
+            EntrySource::Hub(wanted) => wanted.command(),
+            EntrySource::File(name) => name,
+        };
+        let both =
+            json!({"hf_hub_url": "a/b", "ms_hub_url": "c/d", "subset": "s", "folder": "f", "file_name": "x.json"});
+        assert_eq!(source(both), "lightbox download dataset a/b --subset s --folder f");
+        let scope = json!({"ms_hub_url": "c/d", "om_hub_url": "e/f", "split": "dev", "revision": "v2"});
+        let command = "lightbox download dataset c/d --source modelscope --revision v2 --split dev";
+        assert_eq!(source(scope), command);
+        assert!(refusal(json!({"hf_hub_url": "../x"})).contains("hf_hub_url"));
+        assert!(refusal(json!({"hf_hub_url": "a/b", "split": "train[:10%]"})).contains("plain name"));
     }
 
     #[test]

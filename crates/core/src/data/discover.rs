@@ -1,7 +1,7 @@
 //! Data sets that can be opened from a folder: those that a dataset_info.json names, and files that look like data.
 //! The walk is bounded, so that it can be asked about a home folder as well.
 
-use super::dataset_info::{DatasetInfo, FILE_NAME};
+use super::dataset_info::{DatasetInfo, EntrySource, FILE_NAME};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read;
@@ -107,9 +107,15 @@ fn named(dir: &Path, discovery: &mut Discovery) {
         Err(e) => return discovery.notes.push(format!("{e:#}")),
     };
     for name in info.names().take(ENTRIES) {
-        let (path, problem) = match info.entry(name) {
-            Ok(entry) => (dir.join(&entry.file_name), None),
-            Err(e) => (dir.join(FILE_NAME), Some(format!("{e:#}"))),
+        let listed = || dir.join(FILE_NAME);
+        let (path, problem) = match info.entry(name).map(|entry| entry.source) {
+            Ok(EntrySource::File(file)) => (dir.join(file), None),
+            // the folder that its files lie in
+            Ok(EntrySource::Hub(wanted)) => match wanted.data() {
+                Ok(data) => (data.files[0].parent().map_or_else(listed, Path::to_owned), None),
+                Err(e) => (listed(), Some(e.to_string())),
+            },
+            Err(e) => (listed(), Some(format!("{e:#}"))),
         };
         let (bytes, problem) = match (size(&path), problem) {
             (Some(bytes), None) => (bytes, None),
@@ -229,7 +235,7 @@ mod tests {
         assert!(!discovery.complete, "there is something deeper");
         let names: Vec<_> = discovery.found.iter().take(3).map(|f| f.name.as_str()).collect();
         assert_eq!(names, ["known", "hub", "gone"]);
-        assert!(discovery.found[1].problem.as_ref().unwrap().contains("hf_hub_url"));
+        assert!(discovery.found[1].problem.as_ref().unwrap().contains("lightbox download dataset a/b"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Samples: where they lie, how they are read, what is wrong with them.
 //!
 //! The road of one row, in reading order:
-//! [`dataset_info`] says which file and which columns → [`table`] fetches row *i* on demand (JSON through
+//! [`dataset_info`] says which columns and, with [`place`], which files → [`table`] fetches row *i* on demand (JSON through
 //! [`json_index`], parquet through [`parquet`]) → [`layout`] turns the row into a [`Conversation`] and a list of
 //! pictures → [`Dataset::get`] hands out the [`Sample`] → an [`Encoder`] makes its tokens. [`Samples`] are those that training uses;
 //! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
@@ -18,6 +18,7 @@ pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
 mod discover;
+mod guess;
 pub mod json_index;
 pub mod layout;
 mod media;
@@ -26,6 +27,7 @@ pub mod pack;
 mod parallel;
 pub mod parquet;
 mod picture;
+mod place;
 mod prepare;
 mod preview;
 mod problem;
@@ -45,12 +47,14 @@ pub use cells::ImageCell;
 pub use check::{CheckReport, check};
 pub use convert::{ConvertError, ConvertOptions, ConvertReport, convert};
 pub(crate) use convert::{entry as caption_entry, sync_file_system};
-pub use dataset::{CaptionChoice, Dataset, PartFile, PartInfo, caption_columns};
+pub use dataset::{Dataset, PartFile, PartInfo};
 pub use discover::{Discovery, Found, FoundKind, discover};
+pub use guess::{CaptionChoice, caption_columns};
 pub(crate) use media::open_regular;
 pub use media::{ImageRef, MAX_IMAGE_BYTES, MediaError};
 pub use mix::Mix;
 pub(crate) use picture::look;
+pub use place::{find, missing};
 pub use prepare::{Encoder, Prepared};
 pub use preview::{PEEK_CHARS, Peek};
 pub use problem::{Fault, Problem, kind};
@@ -109,7 +113,7 @@ pub struct DatasetOptions {
     /// Folder that picture paths are relative to; default: `dataset_dir`.
     pub media_dir: Option<PathBuf>,
     /// Names in dataset_info.json, in order (`dataset: a,b`), unless `mix` says otherwise. A path to a parquet, JSON or JSONL file (or a folder of
-    /// parquet files) is accepted as well.
+    /// parquet files) is accepted as well, and `ORG/NAME` or `ORG/NAME:CONFIG` of a Hub, if it is in the cache.
     pub names: Vec<String>,
     /// The first N samples of each named set, as in LLaMA-Factory.
     pub max_samples: Option<usize>,

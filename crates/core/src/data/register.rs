@@ -1,7 +1,7 @@
 //! Changing dataset_info.json: the one place that writes it. Other entries, their order and the file's indentation stay.
 //! Reading it, and what entries mean, is in `dataset_info.rs`.
 
-use super::dataset_info::{DatasetInfo, FILE_NAME};
+use super::dataset_info::{DatasetInfo, EntrySource, FILE_NAME};
 use super::layout::Layout;
 use super::{Dataset, DatasetOptions};
 use crate::fs::write_atomic;
@@ -40,7 +40,9 @@ pub fn register(dir: &Path, name: &str, entry: Value, replace: bool) -> Result<(
     // An entry that nobody can open would only be noticed when it is trained on.
     let path = dir.join(FILE_NAME);
     let alone = json!({name: &entry}).to_string();
-    let file_name = DatasetInfo::parse(&path, alone.as_bytes())?.entry(name)?.file_name;
+    let EntrySource::File(file_name) = DatasetInfo::parse(&path, alone.as_bytes())?.entry(name)?.source else {
+        return Err(anyhow!("data of a Hub are no file that could be registered").into());
+    };
     change(dir, |entries| {
         if !replace && is_of_other_data(entries, name, &file_name) {
             let other = entries.get(name).and_then(|e| e.get("file_name")).and_then(Value::as_str);

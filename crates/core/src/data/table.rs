@@ -124,13 +124,23 @@ impl Table {
         watch: &mut OpenWatch<'_>,
     ) -> anyhow::Result<Self> {
         let files = files_of(path)?;
-        let file_type = FileType::of(&files[0])?;
-        for file in &files[1..] {
+        Self::of_files(&files, wanted, image_column, watch)
+    }
+
+    /// [`Self::open`] of these files, one after the other; at least one.
+    pub fn of_files(
+        files: &[PathBuf],
+        wanted: &[&str],
+        image_column: Option<&str>,
+        watch: &mut OpenWatch<'_>,
+    ) -> anyhow::Result<Self> {
+        let Some((first, rest)) = files.split_first() else { bail!("no data file") };
+        let file_type = FileType::of(first)?;
+        for file in rest {
             if FileType::of(file)? != file_type {
                 bail!(
-                    "{}: its files are of different types ({}, {}); all must have the same",
-                    path.display(),
-                    files[0].display(),
+                    "the files are of different types ({}, {}); all must have the same",
+                    first.display(),
                     file.display()
                 );
             }
@@ -147,9 +157,7 @@ impl Table {
                 };
                 Self::Json(files.iter().map(&mut index).collect::<Result<_, _>>()?)
             }
-            FileType::Parquet => {
-                Self::Parquet(Arc::new(ParquetTable::open(&files)?.with_columns(wanted, image_column)))
-            }
+            FileType::Parquet => Self::Parquet(Arc::new(ParquetTable::open(files)?.with_columns(wanted, image_column))),
         })
     }
 

@@ -108,6 +108,7 @@ impl Facts {
 fn keys(p: &Profile) -> Vec<String> {
     vec![
         format!("{:?} {:?} {}", p.model_name_or_path, p.adapter_name_or_path, p.create_new_adapter),
+        format!("{} {:?}", p.model_revision, p.cache_dir),
         format!("{:?} {:?} {:?} {:?}", p.dataset_dir, p.media_dir, p.dataset, p.eval_dataset),
         format!("{:?} {:?} {}", p.max_samples, p.default_system, p.seed),
         p.output_dir.display().to_string(),
@@ -134,11 +135,13 @@ impl Machine {
 impl ModelFacts {
     fn read(p: &Profile) -> Result<Self> {
         let name = p.model_name_or_path.as_deref().filter(|name| !name.is_empty());
-        let folder = PathBuf::from(name.context("the profile names no model (model_name_or_path)")?);
+        name.context("the profile names no model (model_name_or_path)")?;
+        let folder = p.model_folder()?;
         let shape = ModelShape::read(&folder)?;
-        let saved = p.adapter_name_or_path.last().filter(|_| !p.create_new_adapter);
+        let adapters = p.adapter_folders()?;
+        let saved = adapters.last().filter(|_| !p.create_new_adapter);
         let saved_adapter = saved.map(|adapter| {
-            let file = Path::new(adapter).join("adapter_model.safetensors");
+            let file = adapter.join("adapter_model.safetensors");
             // PEFT and the engine save adapters in fp32.
             model::tensor_bytes(&file)
                 .map(|bytes| bytes / 4)

@@ -43,9 +43,11 @@ pub fn settings(p: &Profile) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A folder without links, so that two spellings of it are equal.
-pub fn resolved(model: &str) -> PathBuf {
-    std::fs::canonicalize(model).unwrap_or_else(|_| PathBuf::from(model))
+/// The model's folder without links, so that two spellings of it are equal.
+fn model_of(profile: &Profile) -> PathBuf {
+    let named = || PathBuf::from(profile.model_name_or_path.as_deref().unwrap_or_default());
+    let dir = profile.model_folder().unwrap_or_else(|_| named());
+    std::fs::canonicalize(&dir).unwrap_or(dir)
 }
 
 /// The paces of all runs in the registry that ran on this machine.
@@ -64,7 +66,7 @@ pub fn of(dir: &RunDir, host: &str) -> Option<Pace> {
     let tokens: u64 = steps.iter().map(|step| step.tokens).sum();
     (steps.len() >= FEWEST && seconds > 0.0 && tokens > 0).then(|| Pace {
         run: dir.name(),
-        model: resolved(profile.model_name_or_path.as_deref().unwrap_or_default()),
+        model: model_of(&profile),
         device: worker.device.unwrap_or_default(),
         tokens_per_second: tokens as f64 / seconds,
         updates: steps.len(),

@@ -33,7 +33,7 @@ impl Answer {
 
     pub fn json(self) -> Result<Value, HubError> {
         let url = self.url.clone();
-        let bytes = self.text(MAX_JSON).map_err(|e| network(&url, &e.to_string()))?;
+        let bytes = self.bytes(MAX_JSON).map_err(|e| network(&url, &e.to_string()))?;
         serde_json::from_slice(&bytes).map_err(|_| network(&url, &format!("no JSON, but {}", opening(&bytes))))
     }
 
@@ -41,7 +41,8 @@ impl Answer {
         self.response.headers().get(name)?.to_str().ok().map(str::to_owned)
     }
 
-    fn text(self, most: u64) -> std::io::Result<Vec<u8>> {
+    /// Its body, cut after `most` bytes.
+    pub fn bytes(self, most: u64) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.response.into_body().into_reader().take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -52,7 +53,7 @@ impl Answer {
         if let Some(message) = self.header("x-error-message") {
             return message;
         }
-        let bytes = self.text(64 << 10).unwrap_or_default();
+        let bytes = self.bytes(64 << 10).unwrap_or_default();
         let words = serde_json::from_slice(&bytes).ok().and_then(|json| words(&json));
         words.unwrap_or_else(|| if bytes.is_empty() { String::new() } else { opening(&bytes) })
     }

@@ -7,6 +7,7 @@
 //!   snapshots/COMMIT/PATH   relative symlinks into blobs/
 //!   .lightbox/COMMIT.json   ours: the files that were asked for, so that a half snapshot is known as one
 //!   .lightbox/COMMIT.revision   ours: the branch or tag by which it was asked for
+//!   .lightbox/COMMIT.files  ours, of a data set: all its files on the Hub, so that a part of it is known as one
 //! .locks/…/HASH.lock        whoever loads a blob holds this, Python too
 //! ```
 
@@ -95,21 +96,14 @@ pub fn cached_in(cache: &Path) -> Vec<Cached> {
 
 fn snapshots((dir, kind, id): (RepoDir, Kind, String)) -> Vec<Cached> {
     let refs = dir.refs();
-    let half = dir.half();
-    let half_bytes = half.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
+    let half_bytes = dir.half().iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
     let commits = names(&dir.root.join("snapshots"));
     let one = |commit: String| {
         let path = dir.snapshot(&commit);
         let revision = refs.get(&commit).cloned().or_else(|| dir.asked_revision(&commit)).unwrap_or(commit.clone());
-        let (bytes, whole) = held(&path);
-        let asked_for = dir.asked_for(&commit);
-        let complete = match &asked_for {
-            Some(files) => {
-                files.iter().all(|(file, bytes)| path.join(file).metadata().is_ok_and(|m| m.len() == *bytes))
-            }
-            None => whole && half.is_empty() && bytes > 0,
-        };
-        let asked_bytes = asked_for.map(|files| files.values().sum());
+        let (bytes, _) = held(&path);
+        let complete = dir.is_whole(&commit);
+        let asked_bytes = dir.asked_for(&commit).map(|files| files.values().sum());
         Cached { kind, id: id.clone(), revision, commit, path, bytes, half_bytes, asked_bytes, complete }
     };
     commits.into_iter().map(one).collect()
@@ -159,6 +153,29 @@ impl RepoDir {
         let repo = Repo::new(kind, &id.replacen("--", "/", 1));
         repo.check().ok()?;
         Some((Self::of(cache, &repo), kind, repo.id))
+    }
+
+    /// The commit that a branch, tag or commit stands for here.
+    pub fn commit_of(&self, revision: &str) -> Option<String> {
+        let named = std::fs::read_to_string(self.root.join("refs").join(revision)).ok();
+        let commit = named.map_or_else(|| revision.to_owned(), |text| text.trim().to_owned());
+        let is_one = !commit.is_empty() && commit.bytes().all(|b| b.is_ascii_alphanumeric());
+        Some(commit).filter(|commit| is_one && self.snapshot(commit).is_dir())
+    }
+
+    /// All that was asked for of a commit is there. Of what Python loaded nothing is noted; there it means that no file is
+    /// half.
+    pub fn is_whole(&self, commit: &str) -> bool {
+        let path = self.snapshot(commit);
+        match self.asked_for(commit) {
+            Some(files) => {
+                files.iter().all(|(file, bytes)| path.join(file).metadata().is_ok_and(|m| m.len() == *bytes))
+            }
+            None => {
+                let (bytes, whole) = held(&path);
+                whole && bytes > 0 && self.half().is_empty()
+            }
+        }
     }
 
     pub fn snapshot(&self, commit: &str) -> PathBuf {
@@ -304,6 +321,36 @@ impl RepoDir {
         fs::write_atomic(&self.note(commit), &serde_json::to_vec(&all).map_err(io::Error::other)?)
     }
 
+    /// Notes what the repository holds on the Hub.
+    pub fn note_files(&self, commit: &str, files: &[RemoteFile]) -> io::Result<()> {
+        let all: BTreeMap<&str, u64> = files.iter().map(|file| (file.path.as_str(), file.bytes)).collect();
+        fs::create_dir_all(&self.root.join(".lightbox"))?;
+        fs::write_atomic(&self.files_note(commit), &serde_json::to_vec(&all).map_err(io::Error::other)?)
+    }
+
+    /// All files of the repository with their sizes, where that was noted.
+    pub fn known_files(&self, commit: &str) -> Option<BTreeMap<String, u64>> {
+        let files: BTreeMap<String, u64> =
+            serde_json::from_slice(&std::fs::read(self.files_note(commit)).ok()?).ok()?;
+        // It may have been written by anybody.
+        files.keys().all(|path| super::repo::is_plain_path(path)).then_some(files)
+    }
+
+    /// The files that are shown of a commit, relative.
+    pub fn shown_files(&self, commit: &str) -> Vec<String> {
+        let snapshot = self.snapshot(commit);
+        let (mut found, mut todo) = (Vec::new(), vec![String::new()]);
+        while let Some(folder) = todo.pop() {
+            for name in names(&snapshot.join(&folder)) {
+                let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                let is_folder = snapshot.join(&path).symlink_metadata().is_ok_and(|meta| meta.is_dir());
+                if is_folder { todo.push(path) } else { found.push(path) }
+            }
+        }
+        found.sort();
+        found
+    }
+
     fn asked_for(&self, commit: &str) -> Option<BTreeMap<String, u64>> {
         let bytes = std::fs::read(self.note(commit)).ok()?;
         serde_json::from_slice(&bytes).ok()
@@ -315,6 +362,10 @@ impl RepoDir {
 
     pub fn revision_note(&self, commit: &str) -> PathBuf {
         self.root.join(".lightbox").join(format!("{commit}.revision"))
+    }
+
+    pub fn files_note(&self, commit: &str) -> PathBuf {
+        self.root.join(".lightbox").join(format!("{commit}.files"))
     }
 
     pub fn note(&self, commit: &str) -> PathBuf {

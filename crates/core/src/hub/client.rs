@@ -5,7 +5,7 @@
 //! with a signed address; so redirects are followed here, one by one, and not by the HTTP library.
 
 use super::answer::{Answer, network};
-use super::repo::Repo;
+use super::repo::{Listing, Repo};
 use super::source::Source;
 use super::url::{base, follow, next_page, origin};
 use super::{HubError, cache};
@@ -122,6 +122,13 @@ impl Client {
     #[must_use]
     pub fn with_token(mut self, value: &str, from: &str) -> Self {
         self.token = Some(Token { value: value.to_owned(), from: from.to_owned() });
+        self
+    }
+
+    /// With another cache.
+    #[must_use]
+    pub fn with_cache(mut self, cache: &Path) -> Self {
+        cache.clone_into(&mut self.cache);
         self
     }
 
@@ -265,6 +272,18 @@ impl Client {
             }
             let next = answer.header("link").and_then(|link| next_page(&link, &self.endpoint));
             Ok((answer.json()?, next))
+        })
+    }
+
+    /// A small file of a repository, without the cache; a few tries. What is longer than `most` bytes is cut there.
+    pub(super) fn read(&self, listing: &Listing, path: &str, most: u64) -> Result<Vec<u8>, HubError> {
+        let url = self.file_url(&listing.repo, &listing.commit, path);
+        self.few_tries(|| {
+            let answer = self.get(&url, 0)?;
+            if !answer.is_success() {
+                return Err(self.refusal(&listing.repo, answer));
+            }
+            answer.bytes(most).map_err(|e| network(&url, &format!("the connection broke ({e})")))
         })
     }
 

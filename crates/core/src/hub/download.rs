@@ -4,7 +4,7 @@ use super::HubError;
 use super::cache::RepoDir;
 use super::hash::Hash;
 use super::progress::{Meter, Notify, Progress};
-use super::repo::{Filters, Listing, RemoteFile};
+use super::repo::{Filters, Kind, Listing, RemoteFile};
 use super::transfer::Transfer;
 use crate::fs;
 use std::collections::BTreeSet;
@@ -45,6 +45,9 @@ pub fn download(
     dir.prepare(&listing.commit)?;
     let need = missing(&dir, &chosen);
     check_room(listing.client.cache(), need)?;
+    if listing.repo.kind == Kind::Dataset {
+        dir.note_files(&listing.commit, &listing.files)?;
+    }
     dir.ask_for(&listing.commit, &listing.repo.revision, &chosen)?;
     let notify: &mut Notify = notify;
     let mut meter = Meter::new(chosen.len(), chosen.iter().map(|file| file.bytes).sum(), notify);

@@ -20,6 +20,8 @@
 //! # Ok::<(), hub::HubError>(())
 //! ```
 //!
+//! What a profile or an option names by its name on a Hub becomes files in [`wanted`], for every command alike.
+//!
 //! Read next: [`transfer`], [`push`](mod@push).
 
 mod address;
@@ -34,6 +36,7 @@ mod folder;
 mod hash;
 mod lfs;
 mod modelscope;
+mod part;
 mod progress;
 mod push;
 mod remove;
@@ -42,6 +45,7 @@ mod retry;
 mod source;
 mod transfer;
 mod url;
+mod wanted;
 
 pub use address::{SCHEME, cached_file, cached_file_in};
 pub use cache::{Cached, cache_dir, cached, cached_in, cached_name};
@@ -50,8 +54,10 @@ pub use download::{download, lay_out, missing_bytes};
 pub use error::HubError;
 pub use folder::{Folder, LocalFile};
 pub use hash::Hash;
+pub use part::DataPart;
 pub use progress::Progress;
 pub use push::{Destination, Push, Pushed, destination, push};
 pub use remove::{remove, remove_from};
 pub use repo::{Filters, Kind, Listing, RemoteFile, Repo, list};
 pub use source::Source;
+pub use wanted::{DataFiles, NotHere, Offer, Wanted, What, folder};

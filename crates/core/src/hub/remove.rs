@@ -55,7 +55,7 @@ pub fn remove_from(cache: &Path, cached: &Cached) -> Result<u64, HubError> {
     match others.is_empty() {
         true => fs::remove_dir_all(&dir.root)?,
         false => {
-            for note in [dir.note(&cached.commit), dir.revision_note(&cached.commit)] {
+            for note in [dir.note(&cached.commit), dir.revision_note(&cached.commit), dir.files_note(&cached.commit)] {
                 if note.exists() {
                     fs::remove_file(&note)?;
                 }

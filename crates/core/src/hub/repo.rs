@@ -60,6 +60,11 @@ impl Repo {
         Self { kind, id: id.to_owned(), revision: "main".to_owned() }
     }
 
+    /// `ORG/NAME`, as repositories are called.
+    pub fn is_name(text: &str) -> bool {
+        text.contains('/') && Self::new(Kind::Model, text).check().is_ok()
+    }
+
     /// The Hub's own rules for names; with them no id leads out of the cache.
     pub(super) fn check(&self) -> Result<(), HubError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

@@ -16,6 +16,20 @@ pub enum Source {
 }
 
 impl Source {
+    /// Where LLaMA-Factory takes something from that both may have: USE_MODELSCOPE_HUB says ModelScope.
+    pub fn preferred() -> Self {
+        let yes = |value: String| matches!(value.to_ascii_lowercase().as_str(), "true" | "y" | "1");
+        if super::cache::var("USE_MODELSCOPE_HUB").is_some_and(yes) { Self::ModelScope } else { Self::HuggingFace }
+    }
+
+    /// As `lightbox download --source` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HuggingFace => "hf",
+            Self::ModelScope => "modelscope",
+        }
+    }
+
     /// Where it is, if [`Self::endpoint_variable`] says nothing else.
     pub(super) fn endpoint(self) -> &'static str {
         match self {

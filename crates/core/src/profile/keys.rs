@@ -156,7 +156,7 @@ keys! {
         /// Base model: a folder, or a repository name on the hub (`Qwen/Qwen2-VL-2B-Instruct`).
         model_name_or_path: Option<String> = None;
         /// Adapters on top of the base model, in order. All but the last are merged into it; the last is trained on (its
-        /// own rank, alpha and modules win). With `create_new_adapter` all are merged.
+        /// own rank, alpha and modules win). With `create_new_adapter` all are merged. Folders, or names on the hub.
         adapter_name_or_path: Vec<String> = Vec::new();
         /// Merge the given adapters into the base model and start a new one.
         create_new_adapter: bool = false;
@@ -170,7 +170,7 @@ keys! {
         freeze_multi_modal_projector: bool = true;
         /// Do not train the language model.
         freeze_language_model: bool = false;
-        /// Where downloaded models are kept.
+        /// Where downloaded models are kept, instead of the Hub's usual cache.
         cache_dir: Option<PathBuf> = None;
         /// Branch, tag or commit of a model on the hub.
         model_revision: String = String::from("main");
@@ -184,7 +184,7 @@ keys! {
     Data {
         /// Folder of `dataset_info.json` and the data files.
         dataset_dir: PathBuf = PathBuf::from("data");
-        /// Names in `dataset_info.json` of the data sets to train on.
+        /// Names in `dataset_info.json` of the data sets to train on; or files, or data sets of the hub (`ORG/NAME`, `ORG/NAME:CONFIG`).
         dataset: Vec<String> = Vec::new();
         /// Names in `dataset_info.json` of the data sets to evaluate on. Excludes `val_size`.
         eval_dataset: Vec<String> = Vec::new();

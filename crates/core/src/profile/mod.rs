@@ -10,6 +10,7 @@ mod choices;
 mod error;
 pub mod keys;
 mod other_keys;
+mod places;
 mod read;
 mod setting;
 mod write;

@@ -17,6 +17,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit> {
     let format = args.output.as_deref().map(Format::of).transpose().because(Exit::Usage)?;
     let questions = args.questions().because(Exit::Data)?;
     let mut resolved = args.model.resolve().because(Exit::Config)?;
+    let variants = resolved.placed(variants);
     let stop = super::stop_flag()?;
     // Pictures and answers as the last adapter was trained with, for all models: only the weights differ.
     resolved.adapters.clear();

@@ -10,6 +10,7 @@ use lightbox_core::fs;
 pub fn run(args: &EvaluateArgs) -> Result<Exit> {
     let variants = args.variants().because(Exit::Usage)?;
     let mut resolved = args.model.resolve().because(Exit::Config)?;
+    let variants = resolved.placed(variants);
     // Pictures and answers as the last adapter was trained with, for all models: only the weights differ.
     let profile = args.data.over(resolved.profile.as_ref()).because(Exit::Config)?;
     let mut told = Told::new(args.work.json)?;

@@ -11,7 +11,6 @@ use lightbox_core::runs::commands::SampleNow;
 use lightbox_core::runs::drive::Sampled;
 use lightbox_core::text::{Conversation, Message, Role, with_image_marks};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Instant;
 
 /// Tokens of an answer, if the request does not say how many.
@@ -35,8 +34,8 @@ pub fn ask(trainer: &Trainer, request: &SampleNow) -> Result<Vec<Sampled>> {
         max_new_tokens: Some(request.max_new_tokens.unwrap_or(MAX_NEW_TOKENS)),
         ..AskOptions::default()
     };
-    let own = trainer.profile.model_name_or_path.as_deref().map(Path::new).map(ModelDefaults::of).transpose()?;
-    let generation = asked.settle(Some(trainer.profile), &own.unwrap_or_default())?;
+    let own = ModelDefaults::of(&trainer.base.folder)?;
+    let generation = asked.settle(Some(trainer.profile), &own)?;
     let options = options(generation, &model.config, tokenizer);
     let mut answers = Vec::with_capacity(questions.len());
     for (prompt, images, encoded) in questions {

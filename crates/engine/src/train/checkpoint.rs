@@ -7,7 +7,7 @@ use crate::{lora, weights};
 use anyhow::{Context, Result};
 use lightbox_core::profile::Profile;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Kind, Tensor};
 
 /// Shards of a fully fine-tuned model: transformers' old limit, which every reader copes with.
@@ -16,14 +16,29 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 /// AdamW's moments.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 
+/// The base model of a run. Its folder is looked for once: a download may move a Hub name on in the meantime.
+pub struct Base {
+    /// As the profile names it, and as adapters remember it.
+    pub name: String,
+    pub folder: PathBuf,
+}
+
+impl Base {
+    /// # Errors
+    /// It is not on this machine.
+    pub fn of(profile: &Profile) -> Result<Self> {
+        Ok(Self { name: profile.model_name_or_path.clone().unwrap_or_default(), folder: profile.model_folder()? })
+    }
+}
+
 /// Writes the weights of a checkpoint into its folder. Exact: fp32 masters stay fp32, so that a resumed run goes on from
 /// the same bits.
-pub fn save(to: &Path, profile: &Profile, model: &Qwen2Vl, trained: &Trained) -> Result<()> {
+pub fn save(to: &Path, base: &Base, model: &Qwen2Vl, trained: &Trained) -> Result<()> {
     match trained {
-        Trained::Lora(config) => lora::save(model, config, &base_name(profile), to),
+        Trained::Lora(config) => lora::save(model, config, &base.name, to),
         Trained::Full => {
             weights::save_model(to, named(model), SHARD_BYTES)?;
-            copy_model_files(profile, model, to)
+            copy_model_files(base, model, to)
         }
     }
 }
@@ -47,9 +62,9 @@ pub fn load(path: &Path, model: &Qwen2Vl, trained: &Trained) -> Result<()> {
 }
 
 /// The finished adapter, or the finished model with everything that a model folder holds.
-pub fn save_final(to: &Path, profile: &Profile, model: &Qwen2Vl, trained: &Trained) -> Result<()> {
+pub fn save_final(to: &Path, base: &Base, model: &Qwen2Vl, trained: &Trained) -> Result<()> {
     match trained {
-        Trained::Lora(config) => lora::save(model, config, &base_name(profile), to),
+        Trained::Lora(config) => lora::save(model, config, &base.name, to),
         Trained::Full => {
             // In the dtype that the copied config.json announces.
             let kind = match model.config.dtype.as_deref() {
@@ -59,13 +74,9 @@ pub fn save_final(to: &Path, profile: &Profile, model: &Qwen2Vl, trained: &Train
             };
             let tensors = named(model).into_iter().map(|(k, t)| (k, t.to_kind(kind))).collect();
             weights::save_model(to, tensors, SHARD_BYTES)?;
-            copy_model_files(profile, model, to)
+            copy_model_files(base, model, to)
         }
     }
-}
-
-fn base_name(profile: &Profile) -> String {
-    profile.model_name_or_path.clone().unwrap_or_default()
 }
 
 fn named(model: &Qwen2Vl) -> BTreeMap<String, Tensor> {
@@ -73,7 +84,7 @@ fn named(model: &Qwen2Vl) -> BTreeMap<String, Tensor> {
 }
 
 /// Config, tokenizer and the rest of the base's folder.
-fn copy_model_files(profile: &Profile, model: &Qwen2Vl, to: &Path) -> Result<()> {
+fn copy_model_files(base: &Base, model: &Qwen2Vl, to: &Path) -> Result<()> {
     let untied = model.config.tie_word_embeddings && model.lm_head.is_some();
-    files::write(Path::new(&base_name(profile)), to, &model.config, None, untied)
+    files::write(&base.folder, to, &model.config, None, untied)
 }

@@ -27,6 +27,7 @@ use crate::model::{Loader, Qwen2Vl};
 use crate::setup;
 use crate::weights::Weights;
 use anyhow::Result;
+use checkpoint::Base;
 use lightbox_core::data::{Encoder, Samples};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::profile::{FinetuningType, Profile, Stage};
@@ -37,7 +38,6 @@ use lightbox_core::runs::record::{Header, Phase};
 use lightbox_core::runs::report::{ModelFacts, Report};
 use lightbox_core::runs::steps::StepPlan;
 use lightbox_core::runs::{RunDir, identity};
-use std::path::PathBuf;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use torch_shim::optim::AdamW;
@@ -88,7 +88,8 @@ fn run(
     }
 
     // ---- data: before the model, because it is what is wrong more often
-    let model_dir = PathBuf::from(profile.model_name_or_path.as_deref().unwrap_or_default());
+    let base = Base::of(profile).because(Exit::Model)?;
+    let model_dir = base.folder.clone();
     let config = Config::from_dir(&model_dir).because(Exit::Model)?;
     let (tokenizer, processor) = setup::text_and_pictures(&model_dir, &config).because(Exit::Model)?;
     report.phase(Phase::PreparingData);
@@ -147,6 +148,7 @@ fn run(
     std::thread::scope(|scope| {
         let mut trainer = Trainer {
             profile,
+            base,
             model,
             trained,
             optimizer,
@@ -224,7 +226,7 @@ fn load_model(p: &Profile, config: Config, dir: &std::path::Path, device: Device
     };
     let loader = Loader { source, kind, device, trained: Box::new(move |name| masters && freeze.trains(name)) };
     let mut model = Qwen2Vl::load(config, &loader)?;
-    let adapters: Vec<PathBuf> = p.adapter_name_or_path.iter().map(PathBuf::from).collect();
+    let adapters = p.adapter_folders()?;
     if full {
         return Ok((model, Trained::Full));
     }

@@ -2,6 +2,7 @@
 
 use super::answer::{self, Answering};
 use super::batches::{Feed, HostBatch, Source, prefetch};
+use super::checkpoint::Base;
 use super::fit::{Fit, Piece};
 use super::optim::Optimizer;
 use super::step::{self, MicroBatch, Share, cross_entropy, target_tokens};
@@ -27,6 +28,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 /// Model, optimizer and data of a run.
 pub struct Trainer<'scope, 'env> {
     pub profile: &'env Profile,
+    pub base: Base,
     pub model: Qwen2Vl,
     pub trained: Trained,
     pub optimizer: Optimizer,
@@ -274,7 +276,7 @@ impl Trainee for Trainer<'_, '_> {
     }
 
     fn save(&mut self, to: &Path) -> Result<()> {
-        checkpoint::save(to, self.profile, &self.model, &self.trained)?;
+        checkpoint::save(to, &self.base, &self.model, &self.trained)?;
         match self.profile.save_only_model {
             true => Ok(()),
             false => self.optimizer.save(&to.join(checkpoint::OPTIMIZER)),
@@ -288,7 +290,7 @@ impl Trainee for Trainer<'_, '_> {
     }
 
     fn save_final(&mut self, to: &Path) -> Result<()> {
-        checkpoint::save_final(to, self.profile, &self.model, &self.trained)
+        checkpoint::save_final(to, &self.base, &self.model, &self.trained)
     }
 
     fn checkpoint_bytes(&self) -> u64 {

@@ -10,6 +10,7 @@ use lightbox_core::runs::drive::{Beat, Computed, Flow, Trainee, Trouble};
 use lightbox_core::runs::steps::StepPlan;
 use lightbox_engine::setup::{self, Ready};
 use lightbox_engine::train::batches::{Feed, Source};
+use lightbox_engine::train::checkpoint::Base;
 use lightbox_engine::train::order::Order;
 use lightbox_engine::train::{Trained, data, fit::Fit, optim::Optimizer, trainer::Trainer};
 use std::collections::BTreeSet;
@@ -66,6 +67,7 @@ fn with_trainer<T>(p: &Profile, after_loading: impl FnOnce(), work: impl FnOnce(
         let mut trainer = Trainer {
             answering: None,
             profile: p,
+            base: Base::of(p).unwrap(),
             model,
             trained: Trained::Full,
             optimizer: Optimizer::new(parameters, adamw),

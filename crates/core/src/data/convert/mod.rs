@@ -19,7 +19,7 @@ mod names;
 pub(super) mod output;
 
 use super::cells::ImageCell;
-use super::dataset::{CaptionChoice, caption_columns};
+use super::guess::{CaptionChoice, caption_columns};
 use super::layout::CaptionColumns;
 use super::parquet::{ParquetRow, ParquetTable};
 use super::problem::{Fault, Problem, kind};
