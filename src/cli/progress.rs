@@ -31,6 +31,14 @@ impl Progress {
         Self { what, start: Instant::now(), bar, last: Instant::now() }
     }
 
+    /// What is counted from now on.
+    pub fn set_what(&mut self, what: &'static str) {
+        if self.what != what {
+            self.what = what;
+            self.bar.iter().for_each(|bar| bar.set_message(what));
+        }
+    }
+
     pub fn set(&mut self, done: usize, total: usize) {
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);

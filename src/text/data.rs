@@ -61,8 +61,8 @@ texts! {
     PICTURE_TOKENS = "[picture {0}: {1} tokens {2}×{3}]", "[图片 {0}：{1} 个词元 {2}×{3}]";
 
     SEARCH = "Search", "搜索";
-    SEARCH_LABEL = "tumour · \"two words\" · -not · answer:x · question:x · origin:file · pictures:>1 · len:>400 · problem:   (all must hold; empty shows all)",
-        "肿瘤 · \"词组\" · -排除 · answer:回答 · question:提问 · origin:文件 · pictures:>1 · len:>400 · problem:   （须同时满足；留空显示全部）";
+    SEARCH_LABEL = "tumour · \"two words\" · -not · answer:x · question:x · origin:file · pictures:>1 · len:>400 · column.x:y · problem:   (all must hold; empty shows all)",
+        "肿瘤 · \"词组\" · -排除 · answer:回答 · question:提问 · origin:文件 · pictures:>1 · len:>400 · column.列名:值 · problem:   （须同时满足；留空显示全部）";
     FILTER = "Show only", "仅显示";
     FILTER_NONE = "all samples", "全部样本";
     FILTER_PROBLEMS = "rows that cannot be read", "无法读取的行";

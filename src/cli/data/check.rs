@@ -1,15 +1,18 @@
 //! `lightbox data check`
 
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
+use super::select::{default_name, stopped, watch};
 use crate::cli::progress::Progress;
+use crate::cli::runs::words::size;
 use crate::cli::table::table;
 use anyhow::Result;
 use clap::Args;
+use lightbox_core::data::select::{FixOptions, FixReport, Remove, fix};
 use lightbox_core::data::{CheckReport, check};
 use lightbox_core::exit::Exit;
-use lightbox_core::safe_text::clean_line;
+use lightbox_core::safe_text::{clean, clean_line};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct CheckArgs {
@@ -22,6 +25,19 @@ pub struct CheckArgs {
     model: Option<PathBuf>,
     #[command(flatten)]
     encode: EncodeOptionArgs,
+    /// Write a copy of the good samples into --out, registered in its dataset_info.json, and NAME.problems.jsonl, which says of
+    /// the others what is wrong. Samples with warnings stay, unless they are named: --fix=warnings, --fix=duplicate,image_tiny
+    #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 0..=1, default_missing_value = "problems", require_equals = true, requires = "out")]
+    fix: Vec<String>,
+    /// The dataset_dir to be, for --fix
+    #[arg(long, value_name = "DIR", requires = "fix")]
+    out: Option<PathBuf>,
+    /// The copy's name [default: that of the data set, or `selected` for several]
+    #[arg(long, requires = "fix")]
+    name: Option<String>,
+    /// Replace an earlier copy of that name
+    #[arg(long, requires = "fix")]
+    overwrite: bool,
     /// List at most N problems (all are counted)
     #[arg(long, value_name = "N", default_value_t = 20)]
     show: usize,
@@ -35,19 +51,63 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
     let mut progress = Progress::new("checking");
-    let report = check(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |step| progress.step(&step));
+    let range = args.range.of(dataset.len());
+    let (report, fixed) = match &args.out {
+        Some(out) => {
+            let options = FixOptions {
+                out: out.clone(),
+                name: args.name.clone().unwrap_or_else(|| default_name(&args.source.names())),
+                remove: Remove::parse(&args.fix)?,
+                overwrite: args.overwrite,
+            };
+            match fix(&dataset, range, encoder.as_ref(), &options, &mut watch(&mut progress)?)? {
+                Some((report, fixed)) => (report, Some(fixed)),
+                None => return stopped(),
+            }
+        }
+        None => (check(&dataset, range, encoder.as_ref(), &mut |step| progress.step(&step)), None),
+    };
     let seconds = progress.finish();
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &report)?;
-        writeln!(out)?;
+        let mut summary = serde_json::to_value(&report)?;
+        if let Some(fixed) = &fixed {
+            summary["fixed"] = serde_json::to_value(fixed)?;
+        }
+        writeln!(out, "{summary}")?;
     } else {
-        human(&mut out, &report, &args, seconds)?;
+        human(&mut out, &report, &args, fixed.is_some(), seconds)?;
+        if let (Some(fixed), Some(folder)) = (&fixed, &args.out) {
+            copied(&mut out, fixed, folder)?;
+        }
     }
-    Ok(if report.problems.is_empty() { Exit::Finished } else { Exit::Data })
+    // With a copy the problems are dealt with.
+    Ok(if report.problems.is_empty() || fixed.is_some() { Exit::Finished } else { Exit::Data })
 }
 
-fn human(out: &mut impl Write, report: &CheckReport, args: &CheckArgs, seconds: f64) -> std::io::Result<()> {
+fn copied(out: &mut impl Write, fixed: &FixReport, folder: &Path) -> std::io::Result<()> {
+    let path = |p: &Path| clean(&p.display().to_string());
+    let FixReport { written, dataset_info, removed, problems_file } = fixed;
+    writeln!(out, "\ncopied    {} samples to {} ({})", written.rows, path(&written.path), size(written.bytes))?;
+    writeln!(out, "left out  {removed} samples")?;
+    writeln!(out, "problems  {}", path(problems_file))?;
+    match dataset_info {
+        Some(info) => {
+            let name = clean(&written.name);
+            writeln!(out, "entry     \"{name}\" in {}", path(info))?;
+            writeln!(out, "\nNext: lightbox data stats {name} --dataset-dir {}", path(folder))
+        }
+        None => writeln!(out, "\nNext: lightbox data stats {}", path(&written.path)),
+    }
+}
+
+fn human(
+    out: &mut impl Write,
+    report: &CheckReport,
+    args: &CheckArgs,
+    is_fixed: bool,
+    seconds: f64,
+) -> std::io::Result<()> {
     writeln!(
         out,
         "{} samples and {} pictures read in {seconds:.1} s: {} samples are good, {} are not",
@@ -85,5 +145,11 @@ fn human(out: &mut impl Write, report: &CheckReport, args: &CheckArgs, seconds: 
     if all > listed {
         writeln!(out, "… and {} more; --show {all} lists them all, --json as JSON", all - listed)?;
     }
-    writeln!(out, "\nMend these, or train with `on_bad_sample: skip`, which leaves them out and says so.")
+    if is_fixed {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\nMend these, train with `on_bad_sample: skip`, which leaves them out and says so, or write a copy without them: --fix --out DIR"
+    )
 }

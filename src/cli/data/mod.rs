@@ -7,6 +7,7 @@ mod encode;
 mod list;
 mod options;
 mod pack;
+mod select;
 mod show;
 mod slices;
 mod stats;
@@ -29,6 +30,8 @@ enum DataCommand {
     Show(show::ShowArgs),
     /// Read everything strictly and report what is wrong (exit code 11 if anything is)
     Check(check::CheckArgs),
+    /// Write a data set of chosen rows: by a query, without duplicates, split into parts
+    Select(select::SelectArgs),
     /// Token lengths, picture sizes, turns
     Stats(stats::StatsArgs),
     /// Token ids and labels of every sample, as training sees them
@@ -46,6 +49,7 @@ pub fn run(args: DataArgs) -> Result<Exit> {
         DataCommand::List(args) => list::run(args),
         DataCommand::Show(args) => show::run(args),
         DataCommand::Check(args) => check::run(args),
+        DataCommand::Select(args) => select::run(args),
         DataCommand::Stats(args) => stats::run(args),
         DataCommand::Encode(args) => encode::run(args),
         DataCommand::Convert(args) => convert::run(args),

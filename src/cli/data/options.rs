@@ -32,7 +32,7 @@ pub struct SourceArgs {
     /// Only the first N samples of each data set
     #[arg(long, value_name = "N")]
     max_samples: Option<usize>,
-    /// For data sets with `num_samples`, and for --interleave-probs
+    /// For data sets with `num_samples`, for --interleave-probs, and for --split of `data select`
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// How several data sets are mixed: concat, interleave_under, interleave_over or interleave_once, as in a profile

@@ -107,6 +107,28 @@ fn image(array: &dyn Array, i: usize, nth: usize, is_path: bool) -> Result<Image
     }
 }
 
+/// The paths that the pictures of cell `i` are given with; what is no text is left out.
+pub fn image_names(array: &dyn Array, i: usize, is_path: bool) -> Vec<String> {
+    if array.is_null(i) {
+        return Vec::new();
+    }
+    let name = |array: &dyn Array, i: usize| {
+        let paths = match array.data_type() {
+            DataType::Binary if is_path => array.as_binary_opt::<i32>()?,
+            DataType::Struct(_) => binary_field(array, "path")?,
+            _ => return None,
+        };
+        (array.is_valid(i) && paths.is_valid(i)).then(|| text(paths, i).ok())?
+    };
+    match array.data_type() {
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(i);
+            (0..items.len()).filter_map(|j| name(&items, j)).collect()
+        }
+        _ => name(array, i).into_iter().collect(),
+    }
+}
+
 /// How many pictures cell `i` has, by its nulls alone.
 pub fn count(array: &dyn Array, i: usize) -> usize {
     if array.is_null(i) {

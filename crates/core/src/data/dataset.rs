@@ -19,20 +19,21 @@ pub const DEFAULT_QUESTION: &str = "图片中的诊断结果是怎样？";
 /// A data set opened for reading; samples are read on demand, by index.
 #[derive(Debug)]
 pub struct Dataset {
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     len: usize,
     /// Where in the parts, one after the other, each sample is; `None`: as they lie.
     order: Option<Vec<u32>>,
 }
 
+/// One named set.
 #[derive(Debug)]
-struct Part {
-    name: String,
-    table: Table,
-    layout: Layout,
-    media_dir: PathBuf,
+pub(super) struct Part {
+    pub name: String,
+    pub table: Table,
+    pub layout: Layout,
+    pub media_dir: PathBuf,
     /// Where pictures are looked for besides: for paths given directly, the folder of the file.
-    beside: Option<PathBuf>,
+    pub beside: Option<PathBuf>,
     selection: Selection,
     notes: Vec<String>,
 }
@@ -161,6 +162,14 @@ impl Dataset {
         read().map_err(|fault| fault.at(index, part.table.origin(row)))
     }
 
+    /// The pictures of sample `index`, each by itself: one that cannot be had costs the others nothing.
+    pub(super) fn pictures(&self, index: usize) -> Result<Vec<Result<ImageRef, Fault>>, Problem> {
+        let (part, row) = self.locate(index).ok_or_else(|| self.no_sample(index))?;
+        let read = || part.layout.parse(part.table.row(row, part.layout.image_column())?, row);
+        let parsed = read().map_err(|fault| fault.at(index, part.table.origin(row)))?;
+        Ok(parsed.images.into_iter().map(|cell| part.image(row, cell)).collect())
+    }
+
     /// The layout of the first set.
     pub(super) fn layout(&self) -> Option<&Layout> {
         self.parts.first().map(|part| &part.layout)
@@ -189,17 +198,22 @@ impl Dataset {
     }
 
     fn locate(&self, index: usize) -> Option<(&Part, usize)> {
+        self.place(index).map(|(part, row)| (&self.parts[part], row))
+    }
+
+    /// The number of the set that sample `index` is of, and its row there.
+    pub(super) fn place(&self, index: usize) -> Option<(usize, usize)> {
         let mut i = match &self.order {
             Some(order) => *order.get(index)? as usize,
             None => index,
         };
-        for part in &self.parts {
+        for (number, part) in self.parts.iter().enumerate() {
             if i < part.selection.len() {
                 let row = match &part.selection {
                     Selection::First(_) => i,
                     Selection::Rows(rows) => rows[i] as usize,
                 };
-                return Some((part, row));
+                return Some((number, row));
             }
             i -= part.selection.len();
         }

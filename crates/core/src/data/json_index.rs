@@ -103,8 +103,12 @@ impl JsonIndex {
         format!("{}:{line}", self.path.display())
     }
 
-    /// Reads and parses row `i`.
-    pub fn row(&self, i: usize) -> Result<Map<String, Value>, Fault> {
+    /// Row `i` as it stands in the file.
+    pub fn bytes(&self, i: usize) -> Result<Vec<u8>, Fault> {
+        self.read(i).map(|(_, bytes)| bytes)
+    }
+
+    fn read(&self, i: usize) -> Result<(&Span, Vec<u8>), Fault> {
         let Some(span) = self.spans.get(i) else {
             return Err(match &self.broken {
                 Some((_, fault)) if i == self.spans.len() => fault.clone(),
@@ -122,6 +126,12 @@ impl JsonIndex {
                 format!("reading {} bytes at byte {}: {e}; was the file changed?", span.len, span.start),
             )
         })?;
+        Ok((span, bytes))
+    }
+
+    /// Reads and parses row `i`.
+    pub fn row(&self, i: usize) -> Result<Map<String, Value>, Fault> {
+        let (span, bytes) = self.read(i)?;
         let text = std::str::from_utf8(&bytes).map_err(|e| {
             let (line, byte) = span.place(&bytes, e.valid_up_to());
             Fault::new(
@@ -311,7 +321,7 @@ impl<'a, 'w> Scan<'a, 'w> {
 }
 
 /// The end of the value that begins at `at`, by brackets and quotes alone; the parser judges the rest.
-fn skip_value(b: &[u8], mut at: usize) -> Result<usize, &'static str> {
+pub(super) fn skip_value(b: &[u8], mut at: usize) -> Result<usize, &'static str> {
     let mut depth = 0usize;
     while at < b.len() {
         match b[at] {
@@ -342,7 +352,7 @@ fn skip_value(b: &[u8], mut at: usize) -> Result<usize, &'static str> {
     if depth == 0 { Ok(at) } else { Err("a value that the file does not close") }
 }
 
-fn skip_string(b: &[u8], open: usize) -> Result<usize, &'static str> {
+pub(super) fn skip_string(b: &[u8], open: usize) -> Result<usize, &'static str> {
     let mut at = open + 1;
     while let Some(n) = b.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         at += n;

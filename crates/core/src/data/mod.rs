@@ -6,7 +6,8 @@
 //! pictures → [`Dataset::get`] hands out the [`Sample`] → an [`Encoder`] makes its tokens. [`Samples`] are those that training uses;
 //! [`check`](check()) and [`stats`](stats()) look at a set without training on it; [`convert`](convert()) makes a
 //! LLaMA-Factory data set of a parquet one. [`preview`] and [`search`] serve lists that scroll through millions of
-//! samples; [`discover`](discover()) and [`register`](register()) are for those who choose a set and name it.
+//! samples; [`discover`](discover()) and [`register`](register()) are for those who choose a set and name it;
+//! [`select`](select()) writes a set of chosen rows.
 //!
 //! Two rules hold everywhere. A data set is never held in memory: opening it costs an index (JSON: one pass over the
 //! file at memory speed; parquet: the footers). And nothing is lost silently: whatever cannot be used becomes a
@@ -14,12 +15,14 @@
 
 mod cells;
 pub mod check;
+mod columns;
 pub mod convert;
 pub mod dataset;
 pub mod dataset_info;
 mod discover;
 pub mod json_index;
 pub mod layout;
+mod matcher;
 mod media;
 mod mix;
 pub mod pack;
@@ -34,6 +37,7 @@ pub(crate) mod register;
 mod samples;
 mod sampling;
 mod search;
+pub mod select;
 mod shards;
 pub mod stats;
 mod summary;
@@ -58,6 +62,7 @@ pub use query::{Query, QueryError};
 pub use register::{RegisterError, describe, register, unregister};
 pub use samples::{Facts, Samples, no_labels, patches};
 pub use search::{Search, SearchStep};
+pub use select::{SelectOptions, SelectReport, select};
 pub use stats::{Stats, stats, stats_spread};
 pub use summary::{Bar, Summary};
 

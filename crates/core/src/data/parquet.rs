@@ -205,6 +205,18 @@ impl ParquetTable {
         }
     }
 
+    /// The paths that the pictures of a row have beside their bytes, or instead of them.
+    pub(super) fn image_names(&self, row: &ParquetRow, column: &str) -> Vec<String> {
+        let is_path = self.column(column).is_some_and(|k| *k.element() == ColumnKind::Text);
+        row.column(column).map_or(Vec::new(), |array| cells::image_names(array, row.at, is_path))
+    }
+
+    /// The file that holds `row`: its number and its path.
+    pub(super) fn shard_of(&self, row: usize) -> (usize, PathBuf) {
+        let (shard, _) = self.shards.locate(row);
+        (shard, self.shards.list()[shard].path.clone())
+    }
+
     /// Bytes of picture `nth` of `row`.
     pub(super) fn image(&self, row: usize, nth: usize) -> Result<Vec<u8>, MediaError> {
         let found =
@@ -308,6 +320,11 @@ pub struct ParquetRow {
 }
 
 impl ParquetRow {
+    /// All its cells, text as bytes.
+    pub(super) fn cells(&self) -> RecordBatch {
+        self.window.slice(self.at, 1)
+    }
+
     fn column(&self, name: &str) -> Option<&dyn Array> {
         self.window.column_by_name(name).map(|a| a.as_ref())
     }

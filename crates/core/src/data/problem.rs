@@ -44,6 +44,14 @@ pub mod kind {
     pub const IMAGE_BROKEN: &str = "image_broken";
     /// A warning: grey of more than 8 bits, of which Pillow makes white whatever is above 255.
     pub const IMAGE_CLIPPED: &str = "image_clipped";
+    /// A warning: smaller than one token of the model shows.
+    pub const IMAGE_TINY: &str = "image_tiny";
+    /// A warning: one colour everywhere.
+    pub const IMAGE_BLANK: &str = "image_blank";
+    /// A warning: a question without text and without a picture.
+    pub const EMPTY_QUESTION: &str = "empty_question";
+    /// A warning: conversation and pictures are those of an earlier sample.
+    pub const DUPLICATE: &str = "duplicate";
     /// `image_labels` does not fit the picture's tokens.
     pub const IMAGE_LABELS: &str = "image_labels";
     /// No token is left to learn from after the cut at `cutoff_len`.
@@ -54,6 +62,9 @@ pub mod kind {
     pub const BAD_PARQUET: &str = "bad_parquet";
     /// The file changed or vanished after it was opened.
     pub const UNREADABLE: &str = "unreadable";
+
+    /// Those that training takes all the same.
+    pub const WARNINGS: [&str; 5] = [IMAGE_CLIPPED, IMAGE_TINY, IMAGE_BLANK, EMPTY_QUESTION, DUPLICATE];
 
     /// Those that reading a row can give; the others need its pictures or a model.
     pub const READING: [&str; 17] = [

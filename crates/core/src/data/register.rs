@@ -5,7 +5,7 @@ use super::dataset_info::{DatasetInfo, FILE_NAME};
 use super::layout::Layout;
 use super::{Dataset, DatasetOptions};
 use crate::fs::write_atomic;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -74,10 +74,19 @@ pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
     };
     let dataset = Dataset::open(&o)?;
     let layout = dataset.layout().with_context(|| format!("{name} holds no data set"))?;
-    let (columns, tags) = match layout {
-        Layout::Caption(_) => bail!(
+    let (file, folder) = (std::path::absolute(path)?, std::path::absolute(dir)?);
+    let file_name = file.strip_prefix(&folder).unwrap_or(&file).to_str().unwrap_or(name);
+    entry_of(layout, file_name).with_context(|| {
+        format!(
             "{name} holds captioned pictures, which dataset_info.json cannot describe; open it as it is, or convert it"
-        ),
+        )
+    })
+}
+
+/// The entry for a file with this layout; `None` for captioned pictures, which an entry cannot describe.
+pub(super) fn entry_of(layout: &Layout, file_name: &str) -> Option<Value> {
+    let (columns, tags) = match layout {
+        Layout::Caption(_) => return None,
         Layout::Alpaca(c) => {
             let own = [("prompt", &c.prompt), ("query", &c.query), ("response", &c.response), ("history", &c.history)];
             (named(own.into_iter().chain(common(c))), None)
@@ -96,17 +105,15 @@ pub fn describe(path: &Path, dir: &Path) -> anyhow::Result<Value> {
             (named([("messages", &c.messages)].into_iter().chain(common(c))), Some(named(tags)))
         }
     };
-    let (file, folder) = (std::path::absolute(path)?, std::path::absolute(dir)?);
-    let file_name = file.strip_prefix(&folder).unwrap_or(&file).to_str().unwrap_or(name);
     let mut entry = json!({"file_name": file_name, "formatting": layout.name(), "columns": columns});
     if let Some(tags) = tags {
         entry["tags"] = tags;
     }
-    Ok(entry)
+    Some(entry)
 }
 
-fn common(c: &super::dataset_info::Columns) -> [(&'static str, &Option<String>); 3] {
-    [("system", &c.system), ("tools", &c.tools), ("images", &c.images)]
+fn common(c: &super::dataset_info::Columns) -> [(&'static str, &Option<String>); 5] {
+    [("system", &c.system), ("tools", &c.tools), ("images", &c.images), ("videos", &c.videos), ("audios", &c.audios)]
 }
 
 fn named<'a>(list: impl IntoIterator<Item = (&'static str, &'a Option<String>)>) -> Value {

@@ -1,14 +1,14 @@
 //! Looking through a data set: a few rows at a time on the caller's thread, so that whoever calls can stop between two
-//! batches and show what was found. What can be asked for is in `query.rs`.
+//! batches and show what was found. What can be asked for is in `query.rs`, when a sample fits in
+//! `matcher.rs`.
 //!
 //! Matches are kept as four bytes each: at most 100 MB, if all of 25 million samples match. The bytes of pictures are
 //! not read, so a picture that is missing or damaged is no problem here: [`super::check`](super::check()) finds those.
 
-use super::layout::Parsed;
-use super::query::{Field, Query};
-use super::{Dataset, Problem};
+use super::Dataset;
+use super::matcher::{Matcher, Texts};
+use super::query::Query;
 use anyhow::bail;
-use memchr::memmem::Finder;
 use std::ops::{ControlFlow, Deref};
 
 /// Rows between two looks at whether the search is still wanted: a few milliseconds.
@@ -17,18 +17,11 @@ const BATCH: usize = 256;
 /// A search at work. `D`: `&Dataset` or `Arc<Dataset>`.
 pub struct Search<D> {
     dataset: D,
-    query: Query,
-    needles: Vec<Needle>,
+    matcher: Matcher,
     next: usize,
     matches: Vec<u32>,
     unreadable: usize,
     texts: Texts,
-}
-
-struct Needle {
-    finder: Finder<'static>,
-    field: Field,
-    not: bool,
 }
 
 /// How far a search is.
@@ -42,18 +35,13 @@ pub struct SearchStep<'a> {
 
 impl<D: Deref<Target = Dataset>> Search<D> {
     /// # Errors
-    /// A data set of more than 2³² samples.
+    /// A data set of more than 2³² samples; a column that parquet files do not have.
     pub fn new(dataset: D, query: Query) -> anyhow::Result<Self> {
         if u32::try_from(dataset.len()).is_err() {
             bail!("{} samples are too many to search; open a part of them (max_samples)", dataset.len());
         }
-        let needle = |word: &super::query::Word| {
-            let mut text = String::new();
-            fold(&word.text, &mut text);
-            Needle { finder: Finder::new(text.as_bytes()).into_owned(), field: word.field, not: word.not }
-        };
-        let needles = query.words.iter().map(needle).collect();
-        Ok(Self { dataset, query, needles, next: 0, matches: Vec::new(), unreadable: 0, texts: Texts::default() })
+        let matcher = Matcher::new(&dataset, query)?;
+        Ok(Self { dataset, matcher, next: 0, matches: Vec::new(), unreadable: 0, texts: Texts::default() })
     }
 
     /// Looks at the next `rows` samples; the indices found in them, in order.
@@ -107,94 +95,10 @@ impl<D: Deref<Target = Dataset>> Search<D> {
     }
 
     fn fits(&mut self, index: usize) -> bool {
-        match self.dataset.glance(index) {
-            Ok(parsed) => self.query.problem.is_none() && self.fits_sample(index, &parsed),
-            Err(problem) => {
-                self.unreadable += 1;
-                self.fits_problem(index, &problem)
-            }
-        }
+        let glanced = self.dataset.glance(index);
+        self.unreadable += usize::from(glanced.is_err());
+        self.matcher.fits(&self.dataset, index, &glanced, &mut self.texts)
     }
-
-    /// A row that cannot be read has no texts and no pictures: only its origin can be asked for.
-    fn fits_problem(&mut self, index: usize, problem: &Problem) -> bool {
-        let asked = self.query.problem.as_deref().is_some_and(|kind| kind.is_empty() || kind == problem.kind);
-        let other = self.query.pictures.is_some() || self.query.length.is_some();
-        asked && !other && {
-            self.texts.clear();
-            self.words_fit(index)
-        }
-    }
-
-    fn fits_sample(&mut self, index: usize, parsed: &Parsed) -> bool {
-        let messages = &parsed.conversation.messages;
-        if self.query.pictures.as_ref().is_some_and(|bounds| !bounds.contains(&parsed.images.len())) {
-            return false;
-        }
-        if let Some(bounds) = &self.query.length {
-            let length = messages.iter().skip(1).step_by(2).map(|m| m.content.chars().count()).sum();
-            if !bounds.contains(&length) {
-                return false;
-            }
-        }
-        if self.needles.is_empty() {
-            return true;
-        }
-        self.texts.clear();
-        fold(parsed.conversation.system.as_deref().unwrap_or_default(), &mut self.texts.system);
-        for message in messages {
-            let text = if message.role.answers() { &mut self.texts.answers } else { &mut self.texts.questions };
-            fold(&message.content, text);
-            text.push('\n');
-        }
-        self.words_fit(index)
-    }
-
-    fn words_fit(&mut self, index: usize) -> bool {
-        if self.needles.iter().any(|needle| needle.field == Field::Origin) {
-            fold(&self.dataset.origin(index), &mut self.texts.origin);
-        }
-        let Texts { system, questions, answers, origin } = &self.texts;
-        self.needles.iter().all(|needle| {
-            let is_in = |text: &String| needle.finder.find(text.as_bytes()).is_some();
-            let found = match needle.field {
-                Field::Any => is_in(questions) || is_in(answers) || is_in(system),
-                Field::Question => is_in(questions),
-                Field::Answer => is_in(answers),
-                Field::Origin => is_in(origin),
-            };
-            found != needle.not
-        })
-    }
-}
-
-/// The texts of one sample, folded; kept to spare their allocation.
-#[derive(Default)]
-struct Texts {
-    system: String,
-    questions: String,
-    answers: String,
-    origin: String,
-}
-
-impl Texts {
-    fn clear(&mut self) {
-        for text in [&mut self.system, &mut self.questions, &mut self.answers, &mut self.origin] {
-            text.clear();
-        }
-    }
-}
-
-/// Appends `text` in lower case, character by character, so that a word folds the same wherever it stands (Rust's
-/// `to_lowercase` writes a final sigma differently).
-fn fold(text: &str, out: &mut String) {
-    if text.is_ascii() {
-        let start = out.len();
-        out.push_str(text);
-        out[start..].make_ascii_lowercase();
-        return;
-    }
-    out.extend(text.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }));
 }
 
 #[cfg(test)]
@@ -263,6 +167,42 @@ mod tests {
         ] {
             assert_eq!(found(&d, line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn columns_that_no_layout_reads_can_be_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rows = [chat("q", "a"), chat("q", "b"), chat("q", "c"), chat("q", "d")];
+        rows[0]["source"] = json!("BraTS");
+        rows[1]["source"] = json!("brats24");
+        rows[2]["source"] = json!(["ct_rate", "brats"]);
+        rows[0]["age"] = json!(61.5);
+        rows[1]["age"] = json!("40");
+        rows[3]["patient id"] = json!(7);
+        let d = open(&jsonl(dir.path(), &rows));
+        for (line, expected) in [
+            ("column.source:brats", &[0, 2][..]),
+            ("column.source:brats*", &[0, 1, 2]),
+            ("column.source:*a*s*", &[0, 1, 2]),
+            ("column.source:\"brats*\"", &[]),
+            ("-column.source:brats", &[1, 3]),
+            ("column.source:", &[3]),
+            ("column.age:>=40", &[0, 1]),
+            ("column.age:41..70", &[0]),
+            ("column.\"patient id\":7.0", &[3]),
+            ("column.source:brats -answer:a", &[2]),
+            ("column.nowhere:x", &[]),
+            ("problem: column.source:brats", &[]),
+        ] {
+            assert_eq!(found(&d, line), expected, "{line}");
+        }
+        // Parquet files say which columns there are.
+        let path = dir.path().join("d.parquet");
+        captions(&path, 20, 20);
+        let d = open(&path);
+        assert_eq!(found(&d, "column.caption:\"Caption 3 of a Tumour\""), [3]);
+        let error = Search::new(&d, "column.source:x".parse().unwrap()).err().unwrap().to_string();
+        assert!(error.contains("\"source\"") && error.contains("image, caption"), "{error}");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use super::media::open_regular;
 use super::parallel::in_chunks;
 use super::parquet::ColumnKind;
 use anyhow::{Context, anyhow, bail};
+use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
-use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy};
+use parquet::file::metadata::{KeyValue, PageIndexPolicy, ParquetStatisticsPolicy};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -181,6 +182,17 @@ impl Footer {
             bytes,
         })
     }
+}
+
+/// The columns of a parquet file with text as text, and what its writer noted beside them.
+///
+/// # Errors
+/// A file that is not there any more, or was damaged.
+pub fn schema_of(path: &Path) -> anyhow::Result<(SchemaRef, Vec<KeyValue>)> {
+    let (file, _) = open_regular(path)?;
+    let meta = ArrowReaderMetadata::load(&file, options()).with_context(|| format!("reading {}", path.display()))?;
+    let notes = meta.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+    Ok((meta.schema().clone(), notes))
 }
 
 fn options() -> ArrowReaderOptions {

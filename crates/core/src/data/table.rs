@@ -191,6 +191,13 @@ impl Table {
         }
     }
 
+    /// Row `i` of JSON files as it stands there.
+    pub(super) fn json_bytes(&self, i: usize) -> Result<Vec<u8>, Fault> {
+        let found = if let Self::Json(files) = self { json_row(files, i) } else { None };
+        let (file, i) = found.ok_or_else(|| Fault::new(kind::UNREADABLE, format!("there is no row {i}")))?;
+        file.bytes(i)
+    }
+
     /// Row `i`; `image_column` is taken out of the fields and read as pictures.
     pub fn row(&self, i: usize, image_column: Option<&str>) -> Result<Row, Fault> {
         match self {

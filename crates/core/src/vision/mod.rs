@@ -24,7 +24,7 @@ use raster::{Pixels, Raster};
 use resample::Weights;
 use size::{Route, llamafactory_sizes};
 
-pub use decode::{Format, ImageInfo, MAX_BYTES, MAX_PIXELS, MAX_SIDE, check, check_clipping, inspect};
+pub use decode::{Content, Format, ImageInfo, MAX_BYTES, MAX_PIXELS, MAX_SIDE, check, check_content, inspect};
 pub use error::ImageError;
 pub use raster::{Mode, Rgb8};
 pub use size::{Size, smart_resize};

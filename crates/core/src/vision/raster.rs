@@ -93,6 +93,23 @@ pub(super) enum Pixels {
     Wide(Vec<i32>),
 }
 
+impl Pixels {
+    /// One colour everywhere.
+    pub fn are_all_the_same(&self) -> bool {
+        fn same<const C: usize>(samples: &[u8]) -> bool {
+            let pixels = samples.as_chunks::<C>().0;
+            pixels.iter().all(|pixel| *pixel == pixels[0])
+        }
+        match self {
+            Self::Grey(samples) => same::<1>(samples),
+            Self::GreyAlpha(samples) => same::<2>(samples),
+            Self::Rgb(samples) => same::<3>(samples),
+            Self::Rgba(samples) | Self::Cmyk(samples) => same::<4>(samples),
+            Self::Wide(samples) => samples.iter().all(|sample| *sample == samples[0]),
+        }
+    }
+}
+
 /// A decoded picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Raster {

@@ -110,20 +110,31 @@ pub fn inspect(file: &[u8]) -> Result<ImageInfo, ImageError> {
 /// # Errors
 /// As [`inspect`], and truncated or damaged data.
 pub fn check(file: &[u8]) -> Result<ImageInfo, ImageError> {
-    check_clipping(file).map(|(info, _)| info)
+    check_content(file).map(|content| content.info)
 }
 
-/// [`check`], and the share of its pixels that become white because grey of more than 8 bits is cut at 255, as Pillow does.
+/// What a whole look at a picture tells beside its being sound.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Content {
+    pub info: ImageInfo,
+    /// The share of its pixels that become white because grey of more than 8 bits is cut at 255, as Pillow does.
+    pub clipped: f64,
+    /// All its pixels are the same.
+    pub blank: bool,
+}
+
+/// [`check`], and what the picture shows.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_clipping(file: &[u8]) -> Result<(ImageInfo, f64), ImageError> {
+pub fn check_content(file: &[u8]) -> Result<Content, ImageError> {
     let info = inspect(file)?;
-    let clipped = match decode(file, &info)?.pixels {
+    let pixels = decode(file, &info)?.pixels;
+    let clipped = match &pixels {
         Pixels::Wide(samples) => samples.iter().filter(|v| **v > 255).count() as f64 / samples.len() as f64,
         _ => 0.0,
     };
-    Ok((info, clipped))
+    Ok(Content { info, clipped, blank: pixels.are_all_the_same() })
 }
 
 /// Decodes the picture that [`inspect`] described, in its own mode.
