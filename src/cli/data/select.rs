@@ -33,7 +33,7 @@ pub struct SelectArgs {
     #[arg(long)]
     name: Option<String>,
     /// Only rows that fit
-    #[arg(long = "where", value_name = "QUERY")]
+    #[arg(long = "where", value_name = "QUERY", allow_hyphen_values = true)]
     query: Option<Query>,
     /// Of equal rows only the first: the whole sample, the same answer, or the same pictures (bytes)
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', num_args = 0..=1, default_missing_value = "sample", require_equals = true)]

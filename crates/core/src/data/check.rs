@@ -49,13 +49,16 @@ pub fn check(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, wa
     check_each(d, range, encoder, watch, &mut |_, _, _| ControlFlow::Continue(()))
 }
 
+/// Gets every sample's index, problems and warnings.
+pub(super) type Each<'a> = dyn FnMut(usize, &[Problem], &[Problem]) -> ControlFlow<()> + 'a;
+
 /// [`check`], and `each` gets every sample's index, problems and warnings.
 pub(super) fn check_each(
     d: &Dataset,
     range: Range<usize>,
     encoder: Option<&Encoder<'_>>,
     watch: &mut Watch<'_>,
-    each: &mut dyn FnMut(usize, &[Problem], &[Problem]) -> ControlFlow<()>,
+    each: &mut Each<'_>,
 ) -> CheckReport {
     let range = range.start.min(d.len())..range.end.min(d.len());
     let mut report = CheckReport::default();

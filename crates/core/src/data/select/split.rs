@@ -297,7 +297,7 @@ mod tests {
         add("c", 0b1111);
         add("d", u64::MAX);
         for i in 0..20 {
-            add(&format!("e{i}"), u64::MAX / 3 ^ (0b111 << (3 * i)));
+            add(&format!("e{i}"), (u64::MAX / 3) ^ (0b111 << (3 * i)));
         }
         assert_eq!(groups.joined, 2);
         let dealt = groups.deal(&split("train=0.5,test=0.5")).unwrap();

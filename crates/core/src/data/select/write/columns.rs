@@ -126,10 +126,9 @@ impl ColumnFiles {
     fn close(&mut self) -> Result<()> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         file.write()?;
-        file.writer.finish()?;
-        self.bytes += file.writer.bytes_written() as u64;
-        self.files += 1;
         file.writer.into_inner()?.finish()?;
+        self.bytes += self.folder.join(file_name(self.files)).metadata()?.len();
+        self.files += 1;
         Ok(())
     }
 

@@ -209,7 +209,7 @@ impl Destination {
         let partial = self.partial(name);
         fs::remove_dir_all(&partial)?;
         Ok(if self.is_parquet {
-            NewFile::Columns(ColumnFiles::begin(&partial)?)
+            NewFile::Columns(Box::new(ColumnFiles::begin(&partial)?))
         } else {
             NewFile::Rows(RowFile::begin(&partial)?)
         })
@@ -261,7 +261,7 @@ const ROWS_BETWEEN_LOOKS: usize = 64;
 /// A part that grows.
 enum NewFile {
     Rows(RowFile),
-    Columns(ColumnFiles),
+    Columns(Box<ColumnFiles>),
 }
 
 /// Can the rows of all sets lie in one file, under one entry?
