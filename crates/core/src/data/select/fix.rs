@@ -76,7 +76,7 @@ pub fn fix(
 ) -> Result<Option<(CheckReport, FixReport)>> {
     ensure!(u32::try_from(d.len()).is_ok(), "{} samples are too many; check a part (--max-samples)", d.len());
     let to = Destination::new(d, &o.out, vec![o.name.clone()], o.overwrite)?;
-    let mut listed = ProblemFile::begin(&o.out, &o.name)?;
+    let mut listed = ProblemFile::begin(&o.out, &o.name, o.overwrite)?;
     let done = check_and_copy(d, range, encoder, o, &to, &mut listed, watch);
     match done {
         Ok(Some((report, written, removed))) => {
@@ -141,9 +141,14 @@ struct ProblemFile {
 }
 
 impl ProblemFile {
-    fn begin(folder: &Path, name: &str) -> Result<Self> {
+    fn begin(folder: &Path, name: &str, overwrite: bool) -> Result<Self> {
         let partial = folder.join(format!(".{name}.problems.jsonl.partial"));
         let path = folder.join(format!("{name}.problems.jsonl"));
+        ensure!(
+            overwrite || path.symlink_metadata().is_err(),
+            "{} is there already; nothing was written: give another --name, or replace it with --overwrite",
+            path.display()
+        );
         Ok(Self { out: OutFile::create(&partial)?, partial, path })
     }
 
