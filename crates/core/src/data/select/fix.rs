@@ -3,9 +3,8 @@
 use super::write::{Destination, LEFT_OUT, Written};
 use super::{Phase, SelectWatch};
 use crate::data::check::{CheckReport, check_each};
-use crate::data::prepare::Encoder;
 use crate::data::problem::kind;
-use crate::data::{Dataset, Problem};
+use crate::data::{Dataset, Encoder, Problem};
 use crate::fs::{self, OutFile};
 use anyhow::{Result, anyhow, ensure};
 use serde_json::json;

@@ -17,6 +17,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StringArray, StructArray};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use arrow_select::concat::concat_batches;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Type as PhysicalType};
 use parquet::file::metadata::KeyValue;
@@ -160,7 +161,9 @@ impl File {
                 .set_column_data_page_size_limit(column.path().clone(), PAGE_BYTES)
                 .set_write_batch_size(4); // a page is looked at after so many rows
         }
-        let writer = ArrowWriter::try_new(OutFile::create(path)?, schema.clone(), Some(properties.build()))?;
+        // An Arrow schema beside the columns would hide the notes from pyarrow, and so from `datasets`.
+        let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(OutFile::create(path)?, schema.clone(), options)?;
         Ok(Self { writer, schema: schema.clone(), waiting: Vec::new(), waiting_bytes: 0 })
     }
 
