@@ -30,7 +30,8 @@ fn main() -> anyhow::Result<()> {
     let (mut digest, mut bytes) = (Sha256::new(), 0);
     for &row in &rows {
         let sample = dataset.get(row).map_err(|problem| anyhow::anyhow!("{problem}"))?;
-        let picture = sample.images.first().context("a row without a picture")?.read()?;
+        let picture = sample.images.first().context("a row without a picture")?;
+        let picture = picture.read().map_err(anyhow::Error::msg)?;
         bytes += picture.len();
         digest.update(&picture);
         digest.update(&sample.conversation.messages[1].content);

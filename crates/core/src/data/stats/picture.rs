@@ -334,9 +334,9 @@ mod tests {
         assert_eq!(panel(vec![512; 9], None), Span { first: 512, last: 512, width: 1 });
         let mut tail: Vec<u64> = (100..=300).cycle().take(2_010).collect();
         tail.push(90_000);
-        assert_eq!(panel(tail.clone(), None), Span { first: 100, last: 397, width: 5 });
+        assert_eq!(panel(tail.clone(), None), Span { first: 100, last: 398, width: 5 });
         assert_eq!(panel(tail.clone(), Some(420)).last, 434, "a mark that is near is shown");
-        assert_eq!(panel(tail, Some(2048)).last, 397, "one that is far away is not");
+        assert_eq!(panel(tail, Some(2048)).last, 398, "one that is far away is not");
         assert_eq!(panel(vec![7; 200].into_iter().chain([4_000]).collect(), None).last, 7);
     }
 
