@@ -91,6 +91,7 @@ struct Ran {
 }
 
 /// Runs it to its end, which must be a good one.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it, and says what it took besides")]
 fn measured(command: &mut Command) -> Ran {
     let output = sets().temp.path();
     let unique = tempfile::Builder::new().prefix("output-").tempdir_in(output).unwrap();

@@ -57,10 +57,13 @@ const CONFLICTS: &[(&str, &str)] = &[
         "`val_size` and `eval_dataset` exclude",
         "`val_size` 与 `eval_dataset` 互斥：评估数据要么从训练数据划出，要么指定名称",
     ),
+    ("`streaming` needs `max_steps`", "`streaming` 需要 `max_steps`：事先不知道有多少样本可用"),
+    ("`streaming` and `max_samples` exclude", "`streaming` 与 `max_samples` 互斥：用多少样本由 `max_steps` 决定"),
+    ("with `streaming`, `val_size` must be", "使用 `streaming` 时 `val_size` 必须是整数：样本未计数，比例无从得知"),
+    ("`stage: vision` has to know", "`stage: vision` 须事先知道所有 `image_labels`：请删除 `streaming`"),
     ("`val_size` must be", "`val_size` 必须是小于 1 的比例，或大于 1 的整数"),
     ("`mask_history` and `train_on_prompt` exclude", "`mask_history` 与 `train_on_prompt` 互斥"),
     ("`packing: true` is not supported", "Lightbox 尚不支持 `packing: true`；请删除或设为 false"),
-    ("`streaming: true` is not supported", "Lightbox 不支持 `streaming: true`；图片总是按需读取，请设为 false"),
     ("`image_min_pixels` must not", "`image_min_pixels` 不能大于 `image_max_pixels`"),
     (
         "`ignore_pad_token_for_loss: false`",
@@ -103,6 +106,7 @@ mod tests {
             "ignore_pad_token_for_loss: false\nstage: vision\nadapter_name_or_path: a\nfinetuning_type: full\nval_size: 0.1\n",
             "freeze_language_model: true\nload_best_model_at_end: true\nmax_steps: 0\npure_bf16: true\nbf16: true\n",
             "use_cpu: true\ndevice: cuda:0\nlogging_steps: 1.5\nsave_steps: 1.5\neval_steps: 1.5\nwarmup_steps: 1.5\n",
+            "streaming: true\nmax_samples: 9\nval_size: 0.1\nstage: vision\nfinetuning_type: full\n",
             "lora_rank: x\nlearning_rat: 1\nnonsense_qqq: 1\nuse_dora: true\nseed: 1\nseed: 2\n",
             "seed: [1\n",
         ];

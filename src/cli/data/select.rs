@@ -201,5 +201,6 @@ fn human(out: &mut impl Write, r: &SelectReport, o: &SelectOptions, seconds: f64
     let Some(first) = r.parts.first() else { return Ok(()) };
     let names: Vec<String> = r.parts.iter().map(|part| format!("\"{}\"", clean(&part.name))).collect();
     writeln!(out, "entry     {} in {}", names.join(", "), path(&r.dataset_info))?;
-    writeln!(out, "\nNext: lightbox data check {} --dataset-dir {}", clean(&first.name), path(&o.out))
+    writeln!(out, "\nNext: lightbox data check {} --dataset-dir {}", clean(&first.name), path(&o.out))?;
+    Ok(())
 }

@@ -186,13 +186,19 @@ impl Dataset {
         self.locate(index).map_or_else(|| "data set".to_owned(), |(part, i)| part.origin(i))
     }
 
-    /// What can be said of the data without reading it: files of other sizes or numbers of rows are another fingerprint.
+    /// What can be said of the data without reading it: files of other sizes or numbers of rows, and other columns or
+    /// questions, are another fingerprint.
     pub(super) fn fingerprint(&self) -> String {
         let mut hash = blake3::Hasher::new();
-        for (path, rows) in self.parts.iter().flat_map(|part| part.table.files()) {
-            let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-            for n in [rows as u64, bytes] {
-                hash.update(&n.to_le_bytes());
+        for part in &self.parts {
+            let layout = format!("{:?}", part.layout);
+            hash.update(&(layout.len() as u64).to_le_bytes());
+            hash.update(layout.as_bytes());
+            for (path, rows) in part.table.files() {
+                let bytes = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+                for n in [rows as u64, bytes] {
+                    hash.update(&n.to_le_bytes());
+                }
             }
         }
         format!("unread, blake3 of sizes {}", hash.finalize().to_hex())

@@ -24,10 +24,13 @@ enum Shuffle {
     /// As the data lies.
     None,
     /// All samples of an epoch, 4 bytes each; the last epochs that were asked for.
-    Whole(Mutex<VecDeque<(u64, Arc<Vec<u32>>)>>),
+    Whole(Mutex<VecDeque<Permutation>>),
     /// `streaming`: neighbours come from places of the data that a buffer apart at most; the last epochs that were asked for.
     Buffer { size: usize, epochs: Mutex<VecDeque<Window>> },
 }
+
+/// An epoch and its samples in their order.
+type Permutation = (u64, Arc<Vec<u32>>);
 
 /// Around the end of an epoch some threads are in the next one already.
 const KEPT: usize = 2;
@@ -83,7 +86,7 @@ impl Order {
         }
     }
 
-    fn permutation(&self, epochs: &Mutex<VecDeque<(u64, Arc<Vec<u32>>)>>, epoch: u64) -> Arc<Vec<u32>> {
+    fn permutation(&self, epochs: &Mutex<VecDeque<Permutation>>, epoch: u64) -> Arc<Vec<u32>> {
         // Held while it is computed: the other threads want the same one.
         let mut epochs = epochs.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || (epoch, Arc::new(seed::torch_randperm(self.samples, self.seed.wrapping_add(epoch))));

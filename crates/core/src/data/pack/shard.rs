@@ -8,6 +8,7 @@ use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Field, Fields, Schema};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -72,7 +73,9 @@ impl Shard {
             .set_write_batch_size(4) // a page is looked at after so many rows
             .set_key_value_metadata(Some(vec![KeyValue::new("huggingface".to_owned(), features(columns))]))
             .build();
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
+        // An Arrow schema beside the columns would hide the note from pyarrow, and so from `datasets`.
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)?;
         let texts = columns.iter().map(|_| StringBuilder::new()).collect();
         let (bytes, paths) = (BinaryBuilder::new(), StringBuilder::new());
         let (waiting, group_bytes, rows, image_bytes) = (0, 0, 0, 0);
