@@ -629,5 +629,5 @@ fn drawn_questions_stay_with_chosen_rows_and_rows_of_several_samples_are_refused
     let (all, chosen) =
         ([0, 1, 2].map(|i| show(dir.path(), &i.to_string())), [0, 1].map(|i| show(&out, &i.to_string())));
     assert!(chosen.iter().all(|messages| all.contains(messages)), "{all:?}\n{chosen:?}");
-    refused(&select("twice"), 11, "`both`");
+    refused(&select("twice"), 10, "`both`");
 }

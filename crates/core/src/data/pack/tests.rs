@@ -185,3 +185,20 @@ fn other_options_and_strange_files_in_the_folder_are_refused_and_left_alone() {
     let named = |name: &str| PackOptions { name_column: Some(name.into()), ..o.clone() };
     assert!(why(&named("nothing")).contains("file_name, caption, source"), "{}", why(&named("nothing")));
 }
+
+/// An Arrow schema beside the columns would hide the `huggingface` note from pyarrow: `datasets` would then see a plain struct.
+#[test]
+fn datasets_finds_the_note_that_the_column_holds_pictures() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let temp = tempfile::tempdir().unwrap();
+    let rows = rows(&temp.path().join("rows.parquet"), &[Some("a.png")]);
+    let archives = [save(temp.path().join("1.tar"), &tar(&[("a.png", &png(0))]))];
+    let o = options(temp.path(), rows, &archives);
+    whole(&o).unwrap();
+    let shard = shards_in(&o.out).unwrap().remove(0);
+    let reader = SerializedFileReader::new(std::fs::File::open(shard).unwrap()).unwrap();
+    let notes = reader.metadata().file_metadata().key_value_metadata().unwrap();
+    assert_eq!(notes.iter().map(|note| note.key.as_str()).collect::<Vec<_>>(), ["huggingface"]);
+    let features: serde_json::Value = serde_json::from_str(notes[0].value.as_deref().unwrap()).unwrap();
+    assert_eq!(features["info"]["features"]["image"]["_type"], "Image");
+}
