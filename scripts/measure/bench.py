@@ -8,7 +8,6 @@ import json
 import shutil
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
 import inputs
@@ -101,12 +100,7 @@ def main():
     benches = {"preprocess": lambda work: preprocess(lightbox, work, args.rounds, 10),
                "convert": lambda work: convert(lightbox, work, args.rounds, 2000),
                "train": lambda work: train_step(lightbox, work, args.rounds, (4, 24))}
-    rows = []
-    for name, bench in benches.items():
-        if args.only in (None, name):
-            print(f"{name}: {args.rounds} rounds of ours and theirs …", flush=True)
-            with tempfile.TemporaryDirectory(prefix="lightbox-bench-") as work:
-                rows += bench(Path(work))
+    rows = timing.each(benches, args.only, args.rounds)
     context = {"machine": timing.machine(), "reference": timing.versions(), "commit": timing.commit()}
     path = REPO / "target" / "bench.json"
     path.parent.mkdir(exist_ok=True)

@@ -168,12 +168,7 @@ def main():
                "encode": lambda work: encode(lightbox, work, args.rounds, n, args.llamafactory),
                "check": lambda work: check(lightbox, work, args.rounds, n),
                "convert": lambda work: convert(lightbox, work, args.rounds, n)}
-    rows = []
-    for name, bench in benches.items():
-        if args.only in (None, name):
-            print(f"{name}: {args.rounds} rounds of ours and theirs …", flush=True)
-            with tempfile.TemporaryDirectory(prefix="lightbox-data-") as work:
-                rows += bench(Path(work))
+    rows = timing.each(benches, args.only, args.rounds)
     table = timing.table(["what", "unit", "Lightbox", "beside", "reference", "ratio"],
                          [[r["name"], r["unit"], number(r["ours"]), r["beside"], number(r["peer"]), f"{r['ratio']:.3g}"] for r in rows])
     notes = [f"Medians of {args.rounds} rounds; ratio below 1: Lightbox takes less. Pictures are JPEGs of 512 x 512, files warm. What was read, the token",

@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -84,6 +85,17 @@ def alternate(ours, peer, rounds: int) -> tuple[list, list]:
         results[0].append(ours())
         results[1].append(peer())
     return results
+
+
+def each(benches: dict, only: str | None, rounds: int) -> list[dict]:
+    """The rows of all benches, or of one; each gets a folder of its own."""
+    rows = []
+    for name, bench in benches.items():
+        if only in (None, name):
+            print(f"{name}: {rounds} rounds of ours and theirs …", flush=True)
+            with tempfile.TemporaryDirectory(prefix=f"lightbox-{name}-") as work:
+                rows += bench(Path(work))
+    return rows
 
 
 def row(name: str, unit: str, ours: list[float], peer: list[float], **more) -> dict:
