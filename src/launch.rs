@@ -8,7 +8,7 @@
 use crate::cli::worker;
 use crate::supervise::{self, Mode};
 use anyhow::{Context, Result, anyhow};
-use lightbox_core::exit::{Because, Exit};
+use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::runs::RunDir;
 use lightbox_core::runs::drive;
 use lightbox_core::runs::info::RunInfo;
@@ -72,7 +72,7 @@ fn at_once(dir: &RunDir, status: ExitStatus) -> anyhow::Error {
         None => format!("{status}; {} says more", dir.join(RunDir::WORKER_LOG).display()),
     };
     let error = anyhow!("the run ended at once: {text}");
-    Err::<(), _>(error).because(Exit::from_code(worker::exit_code(status))).unwrap_err()
+    exit::coded(error, Exit::from_code(worker::exit_code(status)))
 }
 
 /// Starts the supervisor of a run that is ready, and returns at once.

@@ -1,35 +1,16 @@
 //! `lightbox_core::hub` against each fault.
 
-use crate::content;
+use crate::rig::{Rig, WEIGHTS, load};
 use crate::server::{COMMIT, Fault, Server, TOKEN, hash};
-use lightbox_core::hub::{self, Client, Filters, HubError, Kind, Listing, Progress, Repo};
+use lightbox_core::hub::{self, Client, Filters, HubError, Kind, Listing, Progress, Repo, Source};
 use std::ops::ControlFlow::{Break, Continue};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const WEIGHTS: &str = "model.safetensors";
-
-struct Rig {
-    server: Server,
-    cache: tempfile::TempDir,
-    weights: Vec<u8>,
-}
-
 impl Rig {
-    fn new() -> Self {
-        Self::by(Server::new)
-    }
-
-    fn by(server: impl FnOnce(&[(&str, &[u8])]) -> Server) -> Self {
-        let weights = content(7, 3_000_000);
-        let files: [(&str, &[u8]); 4] =
-            [("config.json", b"{}\n"), ("empty.txt", b""), ("sub/a b.txt", b"text"), (WEIGHTS, &weights)];
-        Self { server: server(&files), cache: tempfile::tempdir().unwrap(), weights }
-    }
-
     fn client(&self) -> Client {
-        Client::new(&self.server.url, self.cache.path()).unwrap().with_pause(Duration::from_millis(2))
+        self.client_of(Source::HuggingFace)
     }
 
     fn listing(&self) -> Listing {
@@ -41,7 +22,7 @@ impl Rig {
     }
 
     fn repo(&self, path: &str) -> PathBuf {
-        self.cache.path().join("models--org--model").join(path)
+        self.cache().join("models--org--model").join(path)
     }
 
     fn blob(&self) -> PathBuf {
@@ -64,17 +45,13 @@ impl Rig {
     #[track_caller]
     fn assert_not_stored(&self) {
         assert!(!self.blob().exists() && !self.repo(&format!("snapshots/{COMMIT}/{WEIGHTS}")).exists());
-        assert!(hub::cached_in(self.cache.path()).iter().all(|cached| !cached.complete));
+        assert!(hub::cached_in(&self.cache()).iter().all(|cached| !cached.complete));
     }
-}
-
-fn load(listing: &Listing) -> Result<PathBuf, HubError> {
-    hub::download(listing, &Filters::default(), &mut |_| Continue(()))
 }
 
 #[test]
 fn a_model_comes_whole_in_pythons_layout_and_only_once() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     let listing = rig.listing();
     assert_eq!(listing.files.len(), 4, "all pages of the listing");
     assert_eq!(listing.total_bytes(), 3_000_007);
@@ -93,7 +70,7 @@ fn a_model_comes_whole_in_pythons_layout_and_only_once() {
     let last = seen.last().unwrap();
     assert_eq!((last.files_done, last.files, last.done_bytes, last.total_bytes), (4, 4, 3_000_007, 3_000_007));
 
-    let cached = hub::cached_in(rig.cache.path());
+    let cached = hub::cached_in(&rig.cache());
     assert_eq!(cached.len(), 1);
     let one = &cached[0];
     assert_eq!((one.kind, one.id.as_str(), one.revision.as_str()), (Kind::Model, "org/model", "main"));
@@ -107,7 +84,7 @@ fn a_model_comes_whole_in_pythons_layout_and_only_once() {
 
 #[test]
 fn the_token_reaches_the_hub_and_nobody_else() {
-    let rig = Rig::by(Server::gated);
+    let rig = Rig::model(Server::gated);
     rig.assert_whole(&rig.load().unwrap());
     let log = rig.server.log();
     let (cdn, hub): (Vec<_>, Vec<_>) = log.iter().partition(|request| request.cdn);
@@ -117,7 +94,7 @@ fn the_token_reaches_the_hub_and_nobody_else() {
 
 #[test]
 fn a_broken_connection_goes_on_where_it_broke() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Cut(1_000_000), 2);
     rig.assert_whole(&rig.load().unwrap());
     assert_eq!(rig.server.loads(WEIGHTS), [0, 1_000_000, 2_000_000]);
@@ -125,7 +102,7 @@ fn a_broken_connection_goes_on_where_it_broke() {
 
 #[test]
 fn a_connection_that_never_brings_anything_is_given_up_and_what_came_is_kept() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Cut(500_000), 1);
     rig.server.fail(WEIGHTS, Fault::Cut(0), 100);
     let error = rig.load().unwrap_err();
@@ -137,7 +114,7 @@ fn a_connection_that_never_brings_anything_is_given_up_and_what_came_is_kept() {
 
 #[test]
 fn a_stopped_download_goes_on_in_the_next_call() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     let stop = |progress: &Progress| if progress.file_done > 1_000_000 { Break(()) } else { Continue(()) };
     let error = hub::download(&rig.listing(), &Filters::default(), &mut { stop }).unwrap_err();
     assert!(matches!(error, HubError::Cancelled), "{error}");
@@ -148,12 +125,12 @@ fn a_stopped_download_goes_on_in_the_next_call() {
     assert_eq!(hub::missing_bytes(&rig.listing(), &Filters::default()).unwrap(), rest);
     rig.assert_whole(&rig.load().unwrap());
     assert_eq!(rig.server.loads(WEIGHTS), [0, half]);
-    assert!(hub::cached_in(rig.cache.path())[0].complete);
+    assert!(hub::cached_in(&rig.cache())[0].complete);
 }
 
 #[test]
 fn a_stop_is_heard_while_the_connection_is_dead() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Stall(1000), 1);
     let mut stalled = None;
     let error = hub::download(&rig.listing(), &Filters::default(), &mut |progress| match progress.file_done {
@@ -170,7 +147,7 @@ fn a_stop_is_heard_while_the_connection_is_dead() {
 
 #[test]
 fn a_flipped_byte_is_found_and_the_file_loaded_again() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Flip, 1);
     rig.assert_whole(&rig.load().unwrap());
     assert_eq!(rig.server.loads(WEIGHTS), [0, 0]);
@@ -181,7 +158,7 @@ fn a_file_that_stays_wrong_is_never_stored() {
     for (path, fault) in
         [(WEIGHTS, Fault::Flip), (WEIGHTS, Fault::TooLong), (WEIGHTS, Fault::Page), ("config.json", Fault::Flip)]
     {
-        let rig = Rig::new();
+        let rig = Rig::model(Server::new);
         rig.server.fail(path, fault.clone(), 100);
         let error = rig.load().unwrap_err();
         assert!(matches!(&error, HubError::Content { file, .. } if file == path), "{fault:?}: {error}");
@@ -197,7 +174,7 @@ fn a_file_that_stays_wrong_is_never_stored() {
 
 #[test]
 fn a_page_in_place_of_the_file_is_told_by_how_it_begins() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Page, 2);
     let text = rig.load().unwrap_err().to_string();
     assert!(text.contains("text/html") && text.contains("Log in to the") && text.contains("localhost"), "{text}");
@@ -206,7 +183,7 @@ fn a_page_in_place_of_the_file_is_told_by_how_it_begins() {
 #[test]
 fn a_half_file_that_was_damaged_on_the_disk_costs_a_second_load_and_nothing_else() {
     for garbage in [vec![1; 1_000_000], vec![1; 3_000_000], vec![1; 4_000_000]] {
-        let rig = Rig::new();
+        let rig = Rig::model(Server::new);
         std::fs::create_dir_all(rig.repo("blobs")).unwrap();
         std::fs::write(rig.half(), &garbage).unwrap();
         rig.assert_whole(&rig.load().unwrap());
@@ -215,16 +192,16 @@ fn a_half_file_that_was_damaged_on_the_disk_costs_a_second_load_and_nothing_else
 
 #[test]
 fn a_blob_of_another_size_is_loaded_again() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.load().unwrap();
     std::fs::write(rig.blob(), b"cut").unwrap();
-    assert!(!hub::cached_in(rig.cache.path())[0].complete);
+    assert!(!hub::cached_in(&rig.cache())[0].complete);
     rig.assert_whole(&rig.load().unwrap());
 }
 
 #[test]
 fn a_server_without_ranges_sends_the_whole_file_again() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Cut(1_000_000), 1);
     rig.server.fail(WEIGHTS, Fault::NoRange, 1);
     rig.assert_whole(&rig.load().unwrap());
@@ -233,7 +210,7 @@ fn a_server_without_ranges_sends_the_whole_file_again() {
 
 #[test]
 fn errors_that_pass_are_tried_again() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     for status in [503, 429, 403] {
         rig.server.fail(WEIGHTS, Fault::Status(status), 1); // 403: a signed address that ran out
     }
@@ -243,7 +220,7 @@ fn errors_that_pass_are_tried_again() {
 
 #[test]
 fn a_gated_repository_says_where_to_accept_and_is_asked_once() {
-    let rig = Rig::by(Server::gated);
+    let rig = Rig::model(Server::gated);
     let repo = Repo::new(Kind::Model, "org/model");
     for (client, expected) in [
         (rig.client(), "make a token"),
@@ -263,7 +240,7 @@ fn a_gated_repository_says_where_to_accept_and_is_asked_once() {
 
 #[test]
 fn wrong_names_and_tokens_are_told_apart() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     let ask = |repo: Repo, token: &str| hub::list(&repo, &rig.client().with_token(token, "HF_TOKEN")).unwrap_err();
     let error = ask(Repo::new(Kind::Model, "org/nothing"), TOKEN);
     assert!(matches!(error, HubError::NotFound { .. }) && error.to_string().contains("model org/nothing"), "{error}");
@@ -277,7 +254,7 @@ fn wrong_names_and_tokens_are_told_apart() {
 
 #[test]
 fn too_little_room_is_said_before_anything_is_loaded() {
-    let rig = Rig::by(|files| Server::claiming(files, 1 << 60));
+    let rig = Rig::model(|files| Server::claiming(files, 1 << 60));
     let listing = rig.listing();
     let requests = rig.server.log().len();
     let error = load(&listing).unwrap_err();
@@ -287,8 +264,8 @@ fn too_little_room_is_said_before_anything_is_loaded() {
 
 #[test]
 fn another_program_that_loads_the_same_file_is_waited_for() {
-    let rig = Rig::new();
-    let locks = rig.cache.path().join(".locks/models--org--model");
+    let rig = Rig::model(Server::new);
+    let locks = rig.cache().join(".locks/models--org--model");
     std::fs::create_dir_all(&locks).unwrap();
     let lock = std::fs::File::create(locks.join(format!("{}.lock", hash(&rig.weights)))).unwrap();
     lock.lock().unwrap();
@@ -306,23 +283,23 @@ fn another_program_that_loads_the_same_file_is_waited_for() {
 
 #[test]
 fn a_part_of_a_data_set_at_a_tag_with_a_slash() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     let repo = Repo { revision: "v/1".into(), ..Repo::new(Kind::Dataset, "org/data") };
     let listing = hub::list(&repo, &rig.client()).unwrap();
     let filters = Filters { include: vec!["*.txt".into()], exclude: vec!["empty*".into()] };
     let folder = hub::download(&listing, &filters, &mut |_| Continue(())).unwrap();
     assert_eq!(std::fs::read(folder.join("sub/a b.txt")).unwrap(), b"text");
     assert!(!folder.join("config.json").exists());
-    let cached = hub::cached_in(rig.cache.path());
+    let cached = hub::cached_in(&rig.cache());
     assert_eq!((cached[0].kind, cached[0].revision.as_str(), cached[0].complete), (Kind::Dataset, "v/1", true));
 }
 
 #[test]
 fn a_plain_folder_has_no_links_and_replaces_nothing() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     let (listing, all) = (rig.listing(), Filters::default());
     let folder = load(&listing).unwrap();
-    let out = rig.cache.path().join("plain");
+    let out = rig.path("plain");
     hub::lay_out(&listing, &all, &out).unwrap();
     for (name, shared) in [(WEIGHTS, true), ("config.json", false), ("sub/a b.txt", false)] {
         let (there, cached) = (out.join(name).symlink_metadata().unwrap(), folder.join(name).metadata().unwrap());

@@ -12,6 +12,7 @@ mod push;
 mod push_program;
 mod receiver;
 mod repositories;
+mod rig;
 mod server;
 
 /// Bytes that no two files share.

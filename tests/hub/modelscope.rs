@@ -1,46 +1,30 @@
 //! The same downloads from ModelScope.
 
-use crate::content;
+use crate::rig::{Rig, WEIGHTS, load};
 use crate::server::{Fault, Server, TOKEN, hash};
 use lightbox_core::hub::{self, Client, Filters, HubError, Kind, Listing, Repo, Source};
 use std::ops::ControlFlow::Continue;
-use std::path::PathBuf;
-use std::time::Duration;
-
-const WEIGHTS: &str = "model.safetensors";
-
-struct Rig {
-    server: Server,
-    cache: tempfile::TempDir,
-    weights: Vec<u8>,
-}
 
 impl Rig {
-    fn new() -> Self {
-        let weights = content(7, 3_000_000);
-        let files: [(&str, &[u8]); 4] =
-            [("config.json", b"{}\n"), ("empty.txt", b""), ("sub/a b.txt", b"text"), (WEIGHTS, &weights)];
-        Self { server: Server::new(&files), cache: tempfile::tempdir().unwrap(), weights }
+    /// A Hub of files that hold their names.
+    fn of(names: &[String]) -> Self {
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
+        Self::without_weights(Server::new(&files))
     }
 
-    fn client(&self, source: Source) -> Client {
-        let client = Client::of(source, &self.server.url, self.cache.path()).unwrap();
-        client.with_pause(Duration::from_millis(2)).with_token(TOKEN, "MODELSCOPE_API_TOKEN")
+    fn signed_in(&self, source: Source) -> Client {
+        self.client_of(source).with_token(TOKEN, "MODELSCOPE_API_TOKEN")
     }
 
     fn list(&self, kind: Kind, id: &str, revision: &str) -> Result<Listing, HubError> {
         let repo = Repo { revision: revision.into(), ..Repo::new(kind, id) };
-        hub::list(&repo, &self.client(Source::ModelScope))
+        hub::list(&repo, &self.signed_in(Source::ModelScope))
     }
-}
-
-fn load(listing: &Listing) -> Result<PathBuf, HubError> {
-    hub::download(listing, &Filters::default(), &mut |_| Continue(()))
 }
 
 #[test]
 fn a_model_comes_whole_into_the_same_cache_and_goes_on_where_it_broke() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Cut(1_000_000), 1);
     rig.server.fail("config.json", Fault::Cut(1), 1);
     rig.server.fail("sub/a b.txt", Fault::Flip, 1);
@@ -50,7 +34,7 @@ fn a_model_comes_whole_into_the_same_cache_and_goes_on_where_it_broke() {
     assert_eq!(std::fs::read(folder.join("sub/a b.txt")).unwrap(), b"text");
     assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), b"{}\n");
     assert_eq!(rig.server.loads(WEIGHTS), [0, 1_000_000]);
-    let cached = hub::cached_in(rig.cache.path());
+    let cached = hub::cached_in(&rig.cache());
     let one = &cached[0];
     assert_eq!(
         (cached.len(), one.kind, one.id.as_str(), one.revision.as_str()),
@@ -68,8 +52,8 @@ fn a_model_comes_whole_into_the_same_cache_and_goes_on_where_it_broke() {
 
 #[test]
 fn weights_that_came_from_one_source_are_not_loaded_from_the_other() {
-    let rig = Rig::new();
-    let there = hub::list(&Repo::new(Kind::Model, "org/model"), &rig.client(Source::HuggingFace)).unwrap();
+    let rig = Rig::model(Server::new);
+    let there = hub::list(&Repo::new(Kind::Model, "org/model"), &rig.signed_in(Source::HuggingFace)).unwrap();
     let main = load(&there).unwrap();
     let master = load(&rig.list(Kind::Model, "org/model", "master").unwrap()).unwrap();
     assert_ne!(main, master);
@@ -79,33 +63,28 @@ fn weights_that_came_from_one_source_are_not_loaded_from_the_other() {
 
 #[test]
 fn a_file_that_is_another_one_is_never_stored() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     rig.server.fail(WEIGHTS, Fault::Flip, 100);
     let error = load(&rig.list(Kind::Model, "org/model", "master").unwrap()).unwrap_err();
     assert!(matches!(&error, HubError::Content { file, .. } if file == WEIGHTS), "{error}");
-    assert!(!rig.cache.path().join("models--org--model/blobs").join(hash(&rig.weights)).exists());
+    assert!(!rig.cache().join("models--org--model/blobs").join(hash(&rig.weights)).exists());
 }
 
 #[test]
 fn a_model_with_more_files_than_a_listing_tells_is_listed_folder_by_folder() {
     let names: Vec<String> =
         (0..3100).map(|i| format!("{}/{i}.txt", if i % 2 == 0 { "a/even" } else { "b c" })).collect();
-    let rig = |names: &[String]| {
-        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
-        Rig { server: Server::new(&files), cache: tempfile::tempdir().unwrap(), weights: Vec::new() }
-    };
-    let listing = rig(&names).list(Kind::Model, "org/model", "master").unwrap();
+    let listing = Rig::of(&names).list(Kind::Model, "org/model", "master").unwrap();
     assert_eq!(listing.files.len(), 3100);
     let flat: Vec<String> = (0..3001).map(|i| format!("all/{i}.txt")).collect();
-    let error = rig(&flat).list(Kind::Model, "org/model", "master").unwrap_err().to_string();
+    let error = Rig::of(&flat).list(Kind::Model, "org/model", "master").unwrap_err().to_string();
     assert!(error.contains("`all/` has 3000 entries or more"), "{error}");
 }
 
 #[test]
 fn a_data_set_comes_in_pages_and_one_that_is_refused_by_mistake_is_asked_for_again() {
     let names: Vec<String> = (0..450).map(|i| format!("images/{i}.png")).collect();
-    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
-    let rig = Rig { server: Server::new(&files), cache: tempfile::tempdir().unwrap(), weights: Vec::new() };
+    let rig = Rig::of(&names);
     rig.server.fail("page 2", Fault::Status(403), 1);
     rig.server.fail("page 3", Fault::Status(502), 1);
     let listing = rig.list(Kind::Dataset, "org/data", "master").unwrap();
@@ -117,7 +96,7 @@ fn a_data_set_comes_in_pages_and_one_that_is_refused_by_mistake_is_asked_for_aga
 
 #[test]
 fn what_is_not_there_is_told_in_its_words() {
-    let rig = Rig::new();
+    let rig = Rig::model(Server::new);
     for (kind, id, revision) in
         [(Kind::Model, "org/none", "master"), (Kind::Dataset, "org/model", "master"), (Kind::Model, "org/model", "v9")]
     {

@@ -1,52 +1,36 @@
 //! Profiles and commands that name models and data sets as the Hub does: what is missing is asked about, loaded, and then
 //! used without a network. Training is the fake engine's; what the engine makes of a Hub name is in `tests/worker.rs`.
 
-use crate::content;
 use crate::pty::Pty;
+use crate::rig::{Files, Rig, WEIGHTS};
 use crate::server::{Fault, Server, TOKEN};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 const CARD: &str = "---\nconfigs:\n- config_name: scans\n  data_files:\n  - split: train\n    path: scans/train.jsonl\n  \
     - split: test\n    path: scans/test.jsonl\n- config_name: chat\n  data_files: chat/*.jsonl\n---\n# A data set\n";
 const ROW: &str =
     "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"a\"}]}\n";
 const ALPACA: &str = "{\"ask\": \"q\", \"say\": \"a\"}\n";
-const WEIGHTS: &str = "model.safetensors";
 /// A model and a data set of the Hub.
 const NAMED: &str = "model_name_or_path: org/model\ndataset: org/data:scans\n";
 
-struct Rig {
-    server: Server,
-    temp: tempfile::TempDir,
+/// One set of files is model, adapter and data set.
+fn rig(server: impl FnOnce(Files<'_>) -> Server) -> Rig {
+    let (two, one) = (ROW.repeat(2), ROW.as_bytes());
+    let files: Files<'_> = &[
+        ("README.md", CARD.as_bytes()),
+        ("adapter_config.json", b"{}"),
+        ("adapter_model.safetensors", b"x"),
+        ("chat/a.jsonl", ALPACA.as_bytes()),
+        ("config.json", b"{}\n"),
+        ("scans/test.jsonl", one),
+        ("scans/train.jsonl", two.as_bytes()),
+    ];
+    Rig::new(server, files, 500_000)
 }
 
 impl Rig {
-    fn new() -> Self {
-        Self::by(Server::new)
-    }
-
-    /// One set of files is model, adapter and data set.
-    fn by(server: impl FnOnce(&[(&str, &[u8])]) -> Server) -> Self {
-        let (weights, rows) = (content(9, 500_000), ROW.repeat(2));
-        let server = server(&[
-            ("README.md", CARD.as_bytes()),
-            ("adapter_config.json", b"{}"),
-            ("adapter_model.safetensors", b"x"),
-            ("chat/a.jsonl", ALPACA.as_bytes()),
-            ("config.json", b"{}\n"),
-            (WEIGHTS, &weights),
-            ("scans/test.jsonl", ROW.as_bytes()),
-            ("scans/train.jsonl", rows.as_bytes()),
-        ]);
-        Self { server, temp: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.temp.path().join(name)
-    }
-
     fn write(&self, name: &str, text: &str) {
         std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         std::fs::write(self.path(name), text).unwrap();
@@ -60,42 +44,8 @@ impl Rig {
         self.write("profile.yaml", &text);
     }
 
-    fn lightbox(&self, args: &[&str]) -> Command {
-        let engine = Path::new(env!("CARGO_BIN_EXE_lightbox")).with_file_name("lightbox-fake-engine");
-        assert!(engine.exists(), "{} is missing: run `cargo build` first", engine.display());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
-        command.args(args).current_dir(self.temp.path()).stdin(Stdio::null());
-        for name in [
-            "HF_TOKEN",
-            "HUGGING_FACE_HUB_TOKEN",
-            "HF_TOKEN_PATH",
-            "HF_HUB_CACHE",
-            "HUGGINGFACE_HUB_CACHE",
-            "HF_HUB_OFFLINE",
-            "USE_MODELSCOPE_HUB",
-            "MODELSCOPE_API_TOKEN",
-            "LIGHTBOX_FAULTS",
-            "http_proxy",
-            "HTTP_PROXY",
-            "ALL_PROXY",
-            "all_proxy",
-        ] {
-            command.env_remove(name);
-        }
-        command.env("HF_ENDPOINT", &self.server.url).env("MODELSCOPE_ENDPOINT", &self.server.url);
-        command
-            .env("HF_HOME", self.path("hf"))
-            .env("LIGHTBOX_STATE", self.path("state"))
-            .env("LIGHTBOX_ENGINE", engine);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.lightbox(args).output().unwrap()
-    }
-
     fn offline(&self, args: &[&str]) -> Output {
-        self.lightbox(args).env("HF_HUB_OFFLINE", "1").output().unwrap()
+        self.command(args).env("HF_HUB_OFFLINE", "1").output().unwrap()
     }
 
     /// Does what a refusal says: runs every command that it names.
@@ -125,7 +75,7 @@ impl Rig {
     /// The first data set of `data list --json`.
     #[track_caller]
     fn listed(&self, name: &str, env: &[(&str, &str)]) -> Value {
-        let mut command = self.lightbox(&["data", "list", name, "--json"]);
+        let mut command = self.command(&["data", "list", name, "--json"]);
         let output = command.env("HF_HUB_OFFLINE", "1").envs(env.iter().copied()).output().unwrap();
         assert!(output.status.success(), "{}", err(&output));
         serde_json::from_slice::<Value>(&output.stdout).unwrap()[0].take()
@@ -151,7 +101,7 @@ fn refused(output: &Output, code: i32, words: &[&str]) -> String {
 
 #[test]
 fn without_consent_nothing_is_loaded_and_the_commands_that_are_named_are_all_it_takes() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     rig.profile(&format!("{NAMED}adapter_name_or_path: org/model\n"));
     let said = refused(&rig.run(&["train", "profile.yaml", "--detach"]), 10, &["--yes", "org/model", "org/data"]);
     assert!(rig.server.log().is_empty(), "nobody was asked");
@@ -163,7 +113,7 @@ fn without_consent_nothing_is_loaded_and_the_commands_that_are_named_are_all_it_
 
 #[test]
 fn with_consent_what_is_named_is_loaded_and_no_more_and_is_there_without_a_network() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     rig.profile(NAMED);
     let output = rig.run(&["train", "profile.yaml", "--yes", "--json"]);
     ok(&output);
@@ -199,7 +149,7 @@ fn with_consent_what_is_named_is_loaded_and_no_more_and_is_there_without_a_netwo
 
 #[test]
 fn entries_of_dataset_info_name_data_of_either_hub() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     let info = json!({
         "chat": {"hf_hub_url": "org/data", "subset": "chat", "columns": {"prompt": "ask", "response": "say"}},
         "tests": {"ms_hub_url": "org/data", "subset": "scans", "split": "test", "formatting": "openai",
@@ -220,7 +170,7 @@ fn entries_of_dataset_info_name_data_of_either_hub() {
         let set = rig.listed(name, env);
         assert_eq!(set["samples"], json!(rows), "{name}: {set}");
         let shown =
-            rig.lightbox(&["data", "show", name, "--index", "0", "--json"]).envs(env.iter().copied()).output().unwrap();
+            rig.command(&["data", "show", name, "--index", "0", "--json"]).envs(env.iter().copied()).output().unwrap();
         ok(&shown);
         assert!(String::from_utf8_lossy(&shown.stdout).contains("\"q\""), "{name}");
     }
@@ -241,7 +191,7 @@ fn entries_of_dataset_info_name_data_of_either_hub() {
 
 #[test]
 fn a_repository_of_several_configs_is_not_loaded_before_one_is_named() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     rig.profile("model_name_or_path: org/model\ndataset: org/data\n");
     refused(&rig.run(&["train", "profile.yaml", "--yes"]), 10, &["several configs: scans, chat", "org/data:CONFIG"]);
     refused(&rig.run(&["download", "dataset", "org/data", "--rows"]), 10, &["several configs"]);
@@ -251,7 +201,7 @@ fn a_repository_of_several_configs_is_not_loaded_before_one_is_named() {
 
 #[test]
 fn a_gated_repository_says_what_to_do_and_the_profile_s_token_opens_it() {
-    let rig = Rig::by(Server::gated);
+    let rig = rig(Server::gated);
     rig.profile(NAMED);
     let page = format!("{}/datasets/org/data", rig.server.url);
     refused(&rig.run(&["train", "profile.yaml", "--yes"]), 10, &["is gated", "HF_TOKEN", &page]);
@@ -265,7 +215,7 @@ fn a_gated_repository_says_what_to_do_and_the_profile_s_token_opens_it() {
 
 #[test]
 fn a_folder_or_file_of_that_name_wins() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     rig.profile("model_name_or_path: org/model\ndataset: org/data\n");
     rig.write("org/model/config.json", "{}");
     std::fs::create_dir_all(rig.path("org")).unwrap();
@@ -277,7 +227,7 @@ fn a_folder_or_file_of_that_name_wins() {
 
 #[test]
 fn what_cannot_be_loaded_is_said_and_nothing_is_started() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     rig.profile(NAMED);
     refused(&rig.offline(&["train", "profile.yaml", "--yes"]), 10, &["org/model", "HF_HUB_OFFLINE"]);
     let train = |key: &str| rig.run(&["train", "profile.yaml", "--yes", key]);
@@ -294,7 +244,7 @@ fn what_cannot_be_loaded_is_said_and_nothing_is_started() {
 
 #[test]
 fn commands_that_ask_a_model_find_it_by_its_name_or_say_how_to_get_it() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     let chat = |args: &[&str]| rig.run(&[&["serve", "--port", "0"], args].concat());
     let said = refused(&chat(&["--model", "org/model"]), 10, &["no folder org/model"]);
     assert_eq!(rig.obey(&said), 1);
@@ -313,14 +263,14 @@ fn commands_that_ask_a_model_find_it_by_its_name_or_say_how_to_get_it() {
 
 /// `lightbox train` on a terminal.
 fn ask(rig: &Rig, args: &[&str]) -> Pty {
-    let mut pty = Pty::sized(rig.lightbox(&[&["train", "profile.yaml", "--detach"], args].concat()), 200, 20);
+    let mut pty = Pty::sized(rig.command(&[&["train", "profile.yaml", "--detach"], args].concat()), 200, 20);
     pty.wait_for("[y/N]");
     pty
 }
 
 #[test]
 fn on_a_terminal_it_is_asked_once_with_sizes_and_no_means_nothing() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     rig.profile(NAMED);
     let mut pty = ask(&rig, &[]);
     let seen = String::from_utf8_lossy(&pty.seen).into_owned();
@@ -342,7 +292,7 @@ fn on_a_terminal_it_is_asked_once_with_sizes_and_no_means_nothing() {
 
 #[test]
 fn ctrl_c_stops_the_download_and_the_next_start_goes_on_there() {
-    let rig = Rig::new();
+    let rig = rig(Server::new);
     rig.server.fail(WEIGHTS, Fault::Stall(200_000), 1);
     rig.profile(NAMED);
     let mut pty = ask(&rig, &[]);

@@ -1,81 +1,42 @@
 //! `lightbox download` as people and scripts run it.
 
-use crate::content;
+use crate::rig::{Files, Rig, WEIGHTS, text};
 use crate::server::{Fault, Server, TOKEN};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
-struct Rig {
-    server: Server,
-    temp: tempfile::TempDir,
-    weights: Vec<u8>,
-}
-
-impl Rig {
-    fn new(server: impl FnOnce(&[(&str, &[u8])]) -> Server) -> Self {
-        let weights = content(9, 500_000);
-        let server = server(&[("config.json", b"{}\n"), ("w.safetensors", &weights)]);
-        Self { server, temp: tempfile::tempdir().unwrap(), weights }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
-        command.arg("download").args(args).current_dir(self.temp.path()).stdin(Stdio::null());
-        for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
-            command.env_remove(name);
-        }
-        for name in [
-            "MODELSCOPE_ENDPOINT",
-            "MODELSCOPE_API_TOKEN",
-            "HF_HUB_OFFLINE",
-            "LIGHTBOX_FAULTS",
-            "http_proxy",
-            "HTTP_PROXY",
-            "ALL_PROXY",
-            "all_proxy",
-        ] {
-            command.env_remove(name);
-        }
-        command.env("HF_ENDPOINT", &self.server.url).env("HF_HOME", self.temp.path().join("hf"));
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+/// A Hub with a small model.
+fn rig(server: impl FnOnce(Files<'_>) -> Server) -> Rig {
+    Rig::new(server, &[("config.json", b"{}\n")], 500_000)
 }
 
 #[test]
 fn the_folder_is_printed_and_holds_the_model() {
-    let rig = Rig::new(Server::new);
-    let output = rig.run(&["model", "org/model"]);
+    let rig = rig(Server::new);
+    let output = rig.run(&["download", "model", "org/model"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let folder = Path::new(text(&output.stdout).trim());
-    assert!(folder.starts_with(rig.temp.path().join("hf/hub/models--org--model/snapshots")), "{}", folder.display());
-    assert!(std::fs::read(folder.join("w.safetensors")).unwrap() == rig.weights);
-    let again = rig.run(&["model", "org/model"]);
+    assert!(folder.starts_with(rig.path("hf/hub/models--org--model/snapshots")), "{}", folder.display());
+    assert!(std::fs::read(folder.join(WEIGHTS)).unwrap() == rig.weights);
+    let again = rig.run(&["download", "model", "org/model"]);
     assert!(text(&again.stderr).contains("all were here"), "{}", text(&again.stderr));
 }
 
 #[test]
 fn modelscope_is_another_source_with_variables_of_its_own() {
-    let rig = Rig::new(Server::new);
+    let rig = rig(Server::new);
     let load = |endpoint: &str| {
-        let mut command = rig.command(&["model", "org/model", "--source", "modelscope"]);
+        let mut command = rig.command(&["download", "model", "org/model", "--source", "modelscope"]);
         command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_TOKEN", TOKEN);
         command.env("MODELSCOPE_ENDPOINT", endpoint).output().unwrap()
     };
     let output = load(&rig.server.url);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let folder = Path::new(text(&output.stdout).trim());
-    assert!(std::fs::read(folder.join("w.safetensors")).unwrap() == rig.weights);
+    assert!(std::fs::read(folder.join(WEIGHTS)).unwrap() == rig.weights);
     assert!(rig.server.log().iter().all(|request| request.token.is_none()), "another Hub's token is none here");
     let output = load("scope.example");
     assert!(text(&output.stderr).contains("MODELSCOPE_ENDPOINT"), "{}", text(&output.stderr));
@@ -83,30 +44,30 @@ fn modelscope_is_another_source_with_variables_of_its_own() {
 
 #[test]
 fn json_is_one_object_a_line_and_ends_with_the_folder() {
-    let rig = Rig::new(Server::new);
-    let output = rig.run(&["model", "org/model", "--json", "--include", "*.safetensors", "--out", "plain"]);
+    let rig = rig(Server::new);
+    let output = rig.run(&["download", "model", "org/model", "--json", "--include", "*.safetensors", "--out", "plain"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (last, before) = lines.split_last().unwrap();
     assert!(
         !before.is_empty() && before.iter().all(|line| line["event"] == "progress" && line["total_bytes"] == 500_000)
     );
-    let plain = rig.temp.path().canonicalize().unwrap().join("plain");
+    let plain = rig.path("plain").canonicalize().unwrap();
     assert_eq!((&last["event"], &last["files"], &last["bytes"]), (&"done".into(), &1.into(), &500_000.into()));
     assert_eq!(Path::new(last["folder"].as_str().unwrap()).canonicalize().unwrap(), plain);
-    assert!(plain.join("w.safetensors").symlink_metadata().unwrap().is_file() && !plain.join("config.json").exists());
+    assert!(plain.join(WEIGHTS).symlink_metadata().unwrap().is_file() && !plain.join("config.json").exists());
 }
 
 #[test]
 fn a_gated_model_says_what_to_do_and_a_stored_login_opens_it() {
-    let rig = Rig::new(Server::gated);
-    let output = rig.run(&["model", "org/model"]);
+    let rig = rig(Server::gated);
+    let output = rig.run(&["download", "model", "org/model"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(10), "{said}");
     assert!(said.contains(&format!("{}/org/model", rig.server.url)) && said.contains("HF_TOKEN"), "{said}");
     assert!(output.stdout.is_empty());
-    std::fs::write(rig.temp.path().join("hf/token"), format!("{TOKEN}\n")).unwrap();
-    let output = rig.run(&["model", "org/model"]);
+    std::fs::write(rig.path("hf/token"), format!("{TOKEN}\n")).unwrap();
+    let output = rig.run(&["download", "model", "org/model"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains(TOKEN));
     assert!(rig.server.log().iter().all(|request| !request.cdn || request.token.is_none()));
@@ -114,10 +75,14 @@ fn a_gated_model_says_what_to_do_and_a_stored_login_opens_it() {
 
 #[test]
 fn ctrl_c_leaves_what_the_same_command_goes_on_with() {
-    let rig = Rig::new(Server::new);
-    rig.server.fail("w.safetensors", Fault::Stall(200_000), 1);
-    let mut child =
-        rig.command(&["model", "org/model", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let rig = rig(Server::new);
+    rig.server.fail(WEIGHTS, Fault::Stall(200_000), 1);
+    let mut child = rig
+        .command(&["download", "model", "org/model", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in lines {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -129,51 +94,51 @@ fn ctrl_c_leaves_what_the_same_command_goes_on_with() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("the same command goes on"), "{}", text(&output.stderr));
-    let output = rig.run(&["model", "org/model"]);
+    let output = rig.run(&["download", "model", "org/model"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(rig.server.loads("w.safetensors"), [0, 200_000]);
+    assert_eq!(rig.server.loads(WEIGHTS), [0, 200_000]);
 }
 
 #[test]
 fn killed_at_any_operation_on_the_disk_the_next_call_ends_well() {
     let mut kills = 0;
     loop {
-        let rig = Rig::new(Server::new);
+        let rig = rig(Server::new);
         let fault = format!("fs#{}=abort", kills + 1);
-        let output = rig.command(&["model", "org/model"]).env("LIGHTBOX_FAULTS", &fault).output().unwrap();
+        let output = rig.command(&["download", "model", "org/model"]).env("LIGHTBOX_FAULTS", &fault).output().unwrap();
         if output.status.success() {
             break;
         }
         kills += 1;
         assert_eq!(output.status.signal(), Some(libc::SIGKILL), "{fault}: {}", text(&output.stderr));
-        let output = rig.run(&["model", "org/model"]);
+        let output = rig.run(&["download", "model", "org/model"]);
         assert!(output.status.success(), "{fault}: {}", text(&output.stderr));
         let folder = Path::new(text(&output.stdout).trim());
-        assert!(std::fs::read(folder.join("w.safetensors")).unwrap() == rig.weights, "{fault}");
+        assert!(std::fs::read(folder.join(WEIGHTS)).unwrap() == rig.weights, "{fault}");
         assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), b"{}\n", "{fault}");
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), 2, "{fault}: nothing is left over");
-        assert!(lightbox_core::hub::cached_in(&rig.temp.path().join("hf/hub"))[0].complete, "{fault}");
+        assert!(lightbox_core::hub::cached_in(&rig.path("hf/hub"))[0].complete, "{fault}");
     }
     assert!(kills > 20, "only {kills} places to die at");
 }
 
 #[test]
 fn a_full_disk_is_told_as_one_and_costs_nothing_that_was_loaded() {
-    let rig = Rig::new(Server::new);
-    let mut command = rig.command(&["model", "org/model"]);
+    let rig = rig(Server::new);
+    let mut command = rig.command(&["download", "model", "org/model"]);
     let output = command.env("LIGHTBOX_FAULTS", "fs.write#5+=error:ENOSPC").output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(22), "{said}");
     assert!(said.contains(".incomplete") && said.contains("No space left"), "{said}");
-    let output = rig.run(&["model", "org/model"]);
+    let output = rig.run(&["download", "model", "org/model"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let loads = rig.server.loads("w.safetensors");
+    let loads = rig.server.loads(WEIGHTS);
     assert!(matches!(loads[..], [0, from] if from > 0), "{loads:?}");
 }
 
 #[test]
 fn what_cannot_work_is_said_at_once() {
-    let rig = Rig::new(Server::new);
+    let rig = rig(Server::new);
     for (args, code, said) in [
         (&["model", "../x"][..], 10, "is no name of a repository"),
         (&["model", "org/model", "--include", "*.gguf"], 10, "it has config.json"),
@@ -181,13 +146,13 @@ fn what_cannot_work_is_said_at_once() {
         (&["model", "org/none"], 10, "has no model org/none"),
         (&["picture", "org/model"], 2, "picture"),
     ] {
-        let output = rig.run(args);
+        let output = rig.run(&[&["download"], args].concat());
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", text(&output.stderr));
         assert!(text(&output.stderr).contains(said), "{args:?}: {}", text(&output.stderr));
     }
-    let output = rig.command(&["model", "org/model"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    let output = rig.command(&["download", "model", "org/model"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(10));
     assert!(text(&output.stderr).contains("HF_HUB_OFFLINE"), "{}", text(&output.stderr));
-    let output = rig.command(&["model", "org/model"]).env("HF_ENDPOINT", "hub.example").output().unwrap();
+    let output = rig.command(&["download", "model", "org/model"]).env("HF_ENDPOINT", "hub.example").output().unwrap();
     assert!(text(&output.stderr).contains("hub.example"), "{}", text(&output.stderr));
 }

@@ -2,6 +2,7 @@
 
 use crate::content;
 use crate::receiver::{Fault, READER, Receiver, Request};
+use crate::rig::WEIGHTS;
 use crate::server::TOKEN;
 use lightbox_core::hub::{self, Client, Filters, Folder, HubError, Kind, Progress, Push, Pushed, Repo};
 use std::collections::BTreeMap;
@@ -9,7 +10,6 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const WEIGHTS: &str = "model.safetensors";
 const MODEL: &str = "models/me/model";
 
 struct Rig {

@@ -2,6 +2,7 @@
 
 use crate::content;
 use crate::receiver::{Fault, Receiver};
+use crate::rig::{clean, text};
 use crate::server::TOKEN;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -27,16 +28,7 @@ impl Rig {
     }
 
     fn clean(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
-            command.env_remove(name);
-        }
-        for name in ["HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"] {
-            command.env_remove(name);
-        }
-        command.env("HF_ENDPOINT", &self.receiver.url).env("HF_HOME", self.temp.path().join("hf"));
-        command.current_dir(self.temp.path()).stdin(Stdio::null());
-        command
+        clean(program, &self.receiver.url, self.temp.path())
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -48,10 +40,6 @@ impl Rig {
     fn run(&self, args: &[&str]) -> Output {
         self.command(args).env("HF_TOKEN", TOKEN).output().unwrap()
     }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
 }
 
 #[test]

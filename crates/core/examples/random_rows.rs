@@ -4,10 +4,14 @@
 //! ```sh
 //! cargo run --release -p lightbox-core --example random_rows -- PARQUET ROWS.json
 //! ```
+
+mod common;
+
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
+use common::cpu_time;
 use lightbox_core::data::{Dataset, DatasetOptions};
 use sha2::{Digest, Sha256};
 
@@ -46,14 +50,4 @@ fn main() -> anyhow::Result<()> {
     });
     println!("{line}");
     Ok(())
-}
-
-/// User and system time of this process so far.
-fn cpu_time() -> anyhow::Result<Duration> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a valid place for the result.
-    if unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) } != 0 {
-        return Err(std::io::Error::last_os_error()).context("reading the CPU clock");
-    }
-    Ok(Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?))
 }

@@ -100,8 +100,13 @@ pub trait Because<T> {
 
 impl<T, E: Into<anyhow::Error>> Because<T> for Result<T, E> {
     fn because(self, exit: Exit) -> anyhow::Result<T> {
-        self.map_err(|e| anyhow::Error::new(Coded { exit, error: e.into() }))
+        self.map_err(|e| coded(e, exit))
     }
+}
+
+/// Gives one error its exit code.
+pub fn coded(error: impl Into<anyhow::Error>, exit: Exit) -> anyhow::Error {
+    anyhow::Error::new(Coded { exit, error: error.into() })
 }
 
 /// The exit code of an error: the outermost one that was given, else [`Exit::Failed`].

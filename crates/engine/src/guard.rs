@@ -2,7 +2,7 @@
 //! that help; a panic of our own becomes one, too, so that a run's state is written whatever happens.
 
 use anyhow::{Result, anyhow};
-use lightbox_core::exit::{Because, Exit};
+use lightbox_core::exit::{self, Because, Exit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `work`; a panic inside is an error of its own kind: [`Exit::OutOfMemory`], [`Exit::Device`] or [`Exit::Internal`].
@@ -37,8 +37,8 @@ pub fn quiet_panics() {
 /// libtorch's failures that came back as an error rather than as a panic.
 fn name_out_of_memory(error: anyhow::Error, words: fn(&str) -> String) -> anyhow::Error {
     let text = format!("{error:#}");
-    if lightbox_core::exit::code(&error) == Exit::Failed && exit_of(&text) != Exit::Internal {
-        return Err::<(), _>(anyhow!(words(&text))).because(exit_of(&text)).unwrap_err();
+    if exit::code(&error) == Exit::Failed && exit_of(&text) != Exit::Internal {
+        return exit::coded(anyhow!(words(&text)), exit_of(&text));
     }
     error
 }

@@ -9,31 +9,31 @@
 //! A picture gets its name when it is whole, and its line in the journal after that; a picture that the journal names is
 //! checked before it is believed.
 
+mod make;
+mod out;
+
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::anyhow;
 use dicom_core::Tag;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::StandardDataDictionary;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
+use super::Fault;
 use super::conversations::Conversations;
 use super::nifti::Axis;
-use super::picture::{Picture, PictureFormat};
+use super::picture::PictureFormat;
 use super::read::{Reader, SOURCE};
-use super::row::Row;
 use super::scan::{Origin, Scan, Series, Slice, scan};
 use super::sheet;
 use super::window::WindowChoice;
-use super::{Fault, Values};
 use crate::data::questions::{Asked, Questions};
-use crate::data::{caption_entry, look, register, sync_file_system};
-use crate::fs;
-use crate::vision::{self, Rgb8};
+use crate::vision::Rgb8;
+use make::make;
+use out::{Out, TABLE};
 
 /// What to make of which files.
 #[derive(Debug, Clone, Default)]
@@ -147,15 +147,6 @@ pub struct SeriesReport {
     pub window: Option<super::row::WindowRow>,
 }
 
-/// A line of the journal.
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    /// Place in the plan.
-    n: usize,
-    notes: Vec<String>,
-    row: Row,
-}
-
 /// Makes pictures of slices.
 ///
 /// # Errors
@@ -202,7 +193,11 @@ pub fn slices(o: &SliceOptions, watch: &mut Watch<'_>) -> Result<SliceReport, Sl
                 Ok((entry, thumbnail))
             }
             None if wanted_thumbnail || out.is_some() => {
-                make(&mut reader, series, i, n, o).and_then_write(&mut out, o)?
+                let made = make(&mut reader, series, i, n, o);
+                if let (Some(out), Ok((entry, picture))) = (&mut out, &made) {
+                    out.write(entry, picture, o.format)?;
+                }
+                made.map(|(entry, picture)| (entry, Some(picture)))
             }
             None => continue, // a sheet alone: only its pictures are made
         };
@@ -235,77 +230,6 @@ pub fn slices(o: &SliceOptions, watch: &mut Watch<'_>) -> Result<SliceReport, Sl
         out.finish(&rows, conversations.as_ref(), o, &mut report)?;
     }
     Ok(report)
-}
-
-type Made = Result<(Entry, Option<Picture>), Fault>;
-
-/// A picture that is made but not written.
-struct Fresh(Result<(Entry, Picture), Fault>);
-
-impl Fresh {
-    /// Writes it where there is a folder to write to.
-    fn and_then_write(self, out: &mut Option<Out>, o: &SliceOptions) -> anyhow::Result<Made> {
-        Ok(match self.0 {
-            Err(fault) => Err(fault),
-            Ok((entry, picture)) => {
-                if let Some(out) = out {
-                    out.write(&entry, &picture, o.format)?;
-                }
-                Ok((entry, Some(picture)))
-            }
-        })
-    }
-}
-
-fn make(reader: &mut Reader, series: &Series, i: usize, n: usize, o: &SliceOptions) -> Fresh {
-    let slice = &series.slices[i];
-    let mut make = || -> Result<(Entry, Picture), Fault> {
-        let plane = reader.plane(series, slice)?;
-        let colour = matches!(plane.values, Values::Rgb(_));
-        let view = reader.view(series, slice, &o.window, colour)?;
-        let picture = Picture::of(plane, &view.window, view.inverted);
-        let before = picture.size;
-        let (picture, resampled) = picture.shaped(series.pixel_mm, o.size)?;
-        let mut notes: Vec<String> = view.notes.iter().map(|&note| note.to_owned()).collect();
-        if resampled {
-            notes.push("made_square".to_owned());
-        }
-        let volume = matches!(series.origin, Origin::Nifti(..));
-        let (slice_number, slices) = match &series.origin {
-            Origin::Nifti(_, cut) => (slice.index, cut.slices),
-            _ => (i, series.slices.len()),
-        };
-        let stem = if volume && series.frames > 1 {
-            format!("{:04}-{:04}", slice.frame, slice.index)
-        } else {
-            format!("{slice_number:04}")
-        };
-        let round = |v: f64| (v * 1000.0).round() / 1000.0;
-        let row = Row {
-            image: format!("images/{}/{stem}.{}", series.name, o.format.extension()),
-            series: series.id.clone(),
-            kind: series.kind().to_owned(),
-            modality: series.modality.clone(),
-            body_part: series.body_part.clone(),
-            plane: series.plane.map(str::to_owned),
-            slice: slice_number,
-            slices,
-            frame: (series.frames > 1).then_some(slice.frame),
-            position_mm: slice.position_mm.map(round),
-            width: picture.size.width,
-            height: picture.size.height,
-            pixel_mm: series
-                .pixel_mm
-                .map(|[_, columns]| round(columns * f64::from(before.width) / f64::from(picture.size.width))),
-            window: view.window_row,
-            display: if volume { "radiological" } else { "as stored" }.to_owned(),
-            resampled,
-            burned_in: view.burned_in,
-            kept: view.kept,
-        };
-        Ok((Entry { n, notes, row }, picture))
-    };
-    Fresh(make())
 }
 
 /// Elements of --keep.
@@ -361,159 +285,4 @@ fn summary(found: &Scan, plan: &[(usize, usize)], o: &SliceOptions) -> SliceRepo
         table: o.out.as_ref().map(|out| out.join(TABLE)),
         ..SliceReport::default()
     }
-}
-
-const TABLE: &str = "slices.jsonl";
-const JOURNAL: &str = ".slices.journal";
-
-/// The output folder of a run.
-struct Out {
-    folder: PathBuf,
-    journal: fs::Appender,
-    earlier: BTreeMap<usize, Entry>,
-    _ours: std::fs::File,
-}
-
-impl Out {
-    fn open(folder: &Path, o: &SliceOptions, found: &Scan) -> anyhow::Result<Self> {
-        if fs::safe_file_name(&o.name) != o.name || o.name.contains(',') || o.name == "slices" {
-            bail!(
-                "--name \"{}\": use letters, digits, '.', '_' and '-' only, and not \"slices\", which is the table",
-                o.name
-            );
-        }
-        let images = folder.join("images");
-        fs::create_dir_all(&images)?;
-        // Not the folder itself: that lock belongs to whoever changes its dataset_info.json.
-        let ours = register::lock(&images, false)?
-            .ok_or_else(|| anyhow!("another command is writing to {}", folder.display()))?;
-        let path = folder.join(JOURNAL);
-        let head = format!("{}\n", json!({"version": 1, "fingerprint": fingerprint(o, found)?}));
-        let text = match std::fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.with_context(|| format!("reading {}", path.display()))?,
-        };
-        let same = text.starts_with(&head);
-        let foreign = text.is_empty() && std::fs::read_dir(&images).is_ok_and(|mut entries| entries.next().is_some());
-        if foreign || (!same && !o.overwrite && (!text.is_empty() || folder.join(TABLE).exists())) {
-            let advice = if foreign { "" } else { ", or replace them with --overwrite" };
-            bail!("{} holds pictures of other sources or settings; choose another --out{advice}", folder.display());
-        }
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let entries: Vec<Entry> =
-            text[..whole].lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let mut journal = fs::append_open(&path)?;
-        if same {
-            journal.cut(whole as u64)?; // the last line may be torn
-        } else {
-            fs::remove_file(&folder.join(TABLE))?;
-            for entry in &entries {
-                remove_picture(&images, &entry.row)?;
-            }
-            journal.cut(0)?;
-            journal.append(head.as_bytes())?;
-        }
-        remove_torn(&images)?;
-        let earlier = if same { entries.into_iter().map(|entry| (entry.n, entry)).collect() } else { BTreeMap::new() };
-        Ok(Self { folder: folder.to_owned(), journal, earlier, _ours: ours })
-    }
-
-    /// What an earlier run made at this place, if its picture is still whole.
-    fn earlier(&mut self, n: usize) -> Option<Entry> {
-        let entry = self.earlier.remove(&n)?;
-        let bytes = std::fs::read(self.folder.join(&entry.row.image)).ok()?;
-        look(&bytes).ok().map(|_| entry)
-    }
-
-    fn picture(&self, row: &Row) -> Option<Picture> {
-        let bytes = std::fs::read(self.folder.join(&row.image)).ok()?;
-        let rgb = vision::decode_rgb(&bytes, None).ok()?;
-        Some(Picture { size: vision::Size { width: rgb.width, height: rgb.height }, rgb: true, data: rgb.data })
-    }
-
-    fn write(&mut self, entry: &Entry, picture: &Picture, format: PictureFormat) -> anyhow::Result<()> {
-        let path = self.folder.join(&entry.row.image);
-        let folder = path.parent().unwrap_or(&self.folder);
-        if !folder.is_dir() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write_replacing(&path, &picture.encode(format)?)?;
-        self.journal.append(format!("{}\n", serde_json::to_string(entry)?).as_bytes())?;
-        Ok(())
-    }
-
-    fn finish(
-        self,
-        rows: &[Row],
-        conversations: Option<&Conversations<'_>>,
-        o: &SliceOptions,
-        report: &mut SliceReport,
-    ) -> anyhow::Result<()> {
-        sync_file_system(&self.folder)?; // all pictures, before the table that names them
-        let lines = |values: &mut dyn Iterator<Item = serde_json::Result<String>>| -> anyhow::Result<String> {
-            let mut text = String::new();
-            for line in values {
-                text += &line?;
-                text.push('\n');
-            }
-            Ok(text)
-        };
-        let table = lines(&mut rows.iter().map(serde_json::to_string))?;
-        fs::write_atomic(&self.folder.join(TABLE), table.as_bytes())?;
-        let Some(conversations) = conversations else { return Ok(()) };
-        let samples: Vec<_> = rows
-            .iter()
-            .enumerate()
-            .filter_map(|(i, row)| conversations.sample(i, row, &mut report.questions))
-            .collect();
-        (report.samples, report.left_out) = (samples.len(), rows.len() - samples.len());
-        let file = format!("{}.jsonl", o.name);
-        let text = lines(&mut samples.iter().map(serde_json::to_string))?;
-        fs::write_atomic(&self.folder.join(&file), text.as_bytes())?;
-        crate::data::register(&self.folder, &o.name, caption_entry(&file), o.overwrite).map_err(|e| anyhow!("{e}"))?;
-        report.dataset_info = Some(self.folder.join(crate::data::dataset_info::FILE_NAME));
-        Ok(())
-    }
-}
-
-/// Takes a picture of an earlier run away, and its folder with the last one; nothing that is not below `images`.
-fn remove_picture(images: &Path, row: &Row) -> anyhow::Result<()> {
-    let below = Path::new(&row.image).strip_prefix("images").ok();
-    let Some(path) = below.filter(|p| p.components().all(|c| matches!(c, std::path::Component::Normal(_)))) else {
-        return Ok(());
-    };
-    let path = images.join(path);
-    fs::remove_file(&path)?;
-    if let Some(folder) = path.parent().filter(|folder| *folder != images) {
-        let _ = std::fs::remove_dir(folder); // stays while anything is in it
-    }
-    Ok(())
-}
-
-/// Pictures that a killed run had begun: they never got their name.
-fn remove_torn(images: &Path) -> anyhow::Result<()> {
-    for folder in std::fs::read_dir(images)?.flatten().filter(|entry| entry.path().is_dir()) {
-        for file in std::fs::read_dir(folder.path())?.flatten() {
-            if file.file_name().as_encoded_bytes().starts_with(b".tmp-") {
-                fs::remove_file(&file.path())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Sources and all settings that shape pictures and rows, as a hash.
-fn fingerprint(o: &SliceOptions, found: &Scan) -> anyhow::Result<String> {
-    let settings = json!([
-        format!("{:?}", o.window),
-        o.axis,
-        [o.range.start, o.range.end],
-        o.every,
-        [o.frames.start, o.frames.end],
-        o.size,
-        o.format,
-        o.keep,
-        found.stamps,
-    ]);
-    Ok(Sha256::digest(serde_json::to_vec(&settings)?).iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,30 +1,32 @@
 //! What a run writes down: LLaMA-Factory's files, our own logs, the lines for people. No mathematics in here.
 //!
-//! A log that cannot be written (full disk) never stops a run: it is said once, and the run goes on.
+//! A log that cannot be written (full disk) never stops a run: it is said once, and the run goes on. In the order of a run:
+//! `before.rs` the first step, each `update.rs`, here what comes between updates, what was `answered.rs`, the `end.rs`.
 
 mod answered;
+mod before;
+mod end;
+mod update;
 
+use super::RunDir;
 use super::checkpoints::{self, Checkpoint};
-use super::drive::{Computed, Sampled, Trouble};
+use super::drive::{Sampled, Trouble};
 use super::log::RunLog;
-use super::progress::{self, progress_line};
-use super::record::{Ack, Eval, Event, Metric, Phase, SaveReason, Step, samples_hash};
-use super::results::{EvalResults, TrainResults, save_metrics};
-use super::say::{on_terminal, say, say_progress};
+use super::record::{Ack, Eval, Event, Metric, Phase, SaveReason};
+use super::results::{EvalResults, save_metrics};
+use super::say::say;
 use super::state::{Reason, StateFile, Status};
-use super::steps::{StepPlan, interval};
 use super::trainer_log::{self, TrainerLog};
 use super::trainer_state::{LogEntry, TrainerState};
-use super::{RunDir, model_card, plot};
-use crate::data::{self, Samples};
-use crate::exit::{self, Exit};
 use crate::profile::{Profile, TokenCount};
 use crate::safe_text::clean;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+pub use end::kind;
 
 /// What more than one thread writes: the loop, and the one that answers signals while a model loads.
 #[derive(Debug)]
@@ -88,11 +90,6 @@ pub struct ModelFacts {
     pub device: String,
 }
 
-/// So many samples that cannot be used are named. With a wrong `media_dir` that is every one of perhaps millions.
-const NAMED: usize = 10_000;
-/// How far the check of the samples is, for those who watch: an hour of it is 1,200 lines.
-const TELL_EVERY: Duration = Duration::from_secs(3);
-
 /// Everything that is open for writing while a run goes on.
 pub struct Report<'a> {
     profile: &'a Profile,
@@ -137,94 +134,6 @@ impl<'a> Report<'a> {
         }
     }
 
-    // ---- before the first step
-
-    /// A sample was checked before training; what is left out is named.
-    pub fn preparing(&mut self, step: data::Step<'_>) {
-        for problem in step.problems {
-            self.left_out += 1;
-            if self.left_out <= NAMED {
-                self.event(&Event::DataIssue {
-                    source: problem.origin.clone(),
-                    sample: problem.index as u64,
-                    kind: problem.kind.into(),
-                    reason: problem.reason.clone(),
-                    action: "skipped".into(),
-                });
-                say(&format!("left out: {}: {} ({})", clean(&problem.origin), clean(&problem.reason), problem.kind));
-            }
-        }
-        if self.told.elapsed() >= TELL_EVERY && step.done < step.total {
-            self.told = Instant::now();
-            let (done, total) = (Some(step.done as u64), Some(step.total as u64));
-            self.event(&Event::Phase { phase: Phase::PreparingData, done, total });
-        }
-        // Millions of lines would take longer on a slow line than the samples.
-        if on_terminal() && (step.done.is_multiple_of(256) || step.done == step.total) {
-            say_progress(&format!("checking samples {}/{}", step.done, step.total));
-        }
-    }
-
-    /// What there is to learn from, and so many samples to evaluate on.
-    pub fn data(&mut self, train: &Samples, eval: usize) {
-        let truncated = train.all_facts().iter().filter(|facts| facts.truncated).count();
-        let (n, left_out) = (train.len(), self.left_out);
-        if left_out > NAMED {
-            let text = format!("{left_out} samples are left out; only the first {NAMED} of them are named");
-            self.warning("left_out", &text, Some("`lightbox data check` counts them by what is wrong"));
-        }
-        if truncated > 0 {
-            let text = format!(
-                "{truncated} of {n} samples are longer than cutoff_len {} and lose text",
-                self.profile.cutoff_len
-            );
-            self.warning("truncated", &text, Some("raise cutoff_len; `lightbox data stats` shows the lengths"));
-        }
-        let eval = if eval == 0 { String::new() } else { format!(", {eval} to evaluate on") };
-        match self.profile.streaming {
-            true => say(&format!("{n} samples to train on, checked when their turn comes{eval}")),
-            false => say(&format!("{n} samples to train on{eval}, {left_out} left out")),
-        }
-    }
-
-    /// The attempt goes on from a checkpoint.
-    pub fn resume(&mut self, from: &Path, state: TrainerState, progress: Progress) {
-        say(&format!("resumed at step {} ({})", state.global_step, clean(&from.display().to_string())));
-        self.first =
-            trainer_log::Session { total_steps: 0, first_step: state.global_step, first_tokens: progress.tokens };
-        self.trainer_state = state;
-        self.progress = progress;
-    }
-
-    pub fn begin(&mut self, plan: &StepPlan, facts: &ModelFacts) -> Result<()> {
-        let p = self.profile;
-        self.first.total_steps = plan.total_steps;
-        self.trainer_log = Some(TrainerLog::open(self.dir, self.first)?);
-        self.flos_per_token = facts.flos_per_token;
-        let s = &mut self.trainer_state;
-        s.num_train_epochs = plan.epochs;
-        s.train_batch_size = Some(p.per_device_train_batch_size as u64);
-        self.course(p, plan);
-        say(&format!("{} numbers are trained, {} steps, on {}", facts.trainable, plan.total_steps, facts.device));
-        let step = self.first.first_step;
-        self.state(|s| s.step = step);
-        self.status(Status::Running, None);
-        self.started = Instant::now();
-        Ok(())
-    }
-
-    /// The plan's numbers, at the start and when they were changed on the way.
-    pub fn course(&mut self, p: &Profile, plan: &StepPlan) {
-        let s = &mut self.trainer_state;
-        s.max_steps = plan.total_steps;
-        s.logging_steps = interval(p.logging_steps, plan.total_steps);
-        s.save_steps = interval(p.save_steps, plan.total_steps);
-        s.eval_steps = p.eval_steps.map_or(s.eval_steps, |e| interval(e, plan.total_steps));
-        self.first.total_steps = plan.total_steps;
-        let total = plan.total_steps;
-        self.state(|s| s.total_steps = total);
-    }
-
     // ---- while it runs
 
     pub fn phase(&mut self, phase: Phase) {
@@ -239,104 +148,6 @@ impl<'a> Report<'a> {
         drop(records);
         self.quietly(logged);
         self.quietly(written);
-    }
-
-    /// One update. `skipped`: its gradients were thrown away.
-    #[allow(clippy::too_many_arguments)] // one call; a struct for it would only rename the arguments
-    pub fn update(
-        &mut self,
-        step: u64,
-        epoch: f64,
-        lr: f64,
-        memory: u64,
-        c: &Computed,
-        skipped: bool,
-        log: bool,
-    ) -> Step {
-        self.progress.tokens += match self.profile.include_num_input_tokens_seen {
-            TokenCount::NonPadding => c.real_tokens,
-            _ => c.tokens,
-        };
-        // A loss that is not finite would spoil every mean from here on; the log line of its own step shows it.
-        if !skipped {
-            self.progress.total_loss += f64::from(c.loss);
-            self.progress.window_loss += c.loss;
-            self.progress.window_steps += 1;
-        }
-        self.trainer_state.total_flos += self.flos_per_token * c.tokens as f64;
-        self.trainer_state.global_step = step;
-        self.trainer_state.epoch = epoch;
-        let counted = self.counted_tokens();
-        self.trainer_state.num_input_tokens_seen = counted.unwrap_or(0);
-
-        let record = Step {
-            epoch,
-            lr,
-            tokens: c.tokens,
-            images: c.images,
-            image_tokens: c.image_tokens,
-            samples_hash: samples_hash(c.samples.iter().copied()),
-            dt_ms: c.time,
-            mem_bytes: memory,
-            skipped,
-            ..Step::new(step, c.loss, f64::from(c.grad_norm))
-        };
-        let outcome = locked(&self.records).log.metric(&Metric::Step(record.clone()));
-        self.quietly(outcome);
-        self.state(|s| (s.step, s.epoch, s.loss) = (step, epoch, Some(f64::from(c.loss))));
-
-        if log {
-            let loss = match self.progress.window_steps {
-                0 => f64::from(c.loss), // nothing but updates that were left out
-                n => f64::from(self.progress.window_loss) / n as f64,
-            };
-            (self.progress.window_loss, self.progress.window_steps) = (0.0, 0);
-            let mut entry = LogEntry {
-                epoch: Some(epoch),
-                step,
-                grad_norm: Some(f64::from(c.grad_norm)),
-                learning_rate: Some(lr),
-                loss: Some(loss),
-                num_input_tokens_seen: counted,
-                ..LogEntry::default()
-            };
-            if let Some(tokens) = counted {
-                let seconds = self.started.elapsed().as_secs_f64();
-                entry.other.insert("train_runtime".into(), ((seconds * 1e4).round() / 1e4).into());
-                entry.other.insert(
-                    "train_tokens_per_second".into(),
-                    (((tokens - self.first.first_tokens) as f64 / seconds * 1e3).round() / 1e3).into(),
-                );
-            }
-            self.trainer_state.log_history.push(entry);
-            self.trainer_log(trainer_log::Report {
-                step,
-                loss: Some(loss),
-                lr: Some(lr),
-                epoch: Some(epoch),
-                total_tokens: counted,
-                eval_loss: None,
-            });
-        }
-        if on_terminal() || log {
-            self.show(step, c, lr, memory);
-        }
-        record
-    }
-
-    fn show(&mut self, step: u64, c: &Computed, lr: f64, memory: u64) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let done = step.saturating_sub(self.first.first_step).max(1) as f64;
-        say_progress(&progress_line(&progress::Progress {
-            step,
-            total_steps: self.first.total_steps,
-            loss: Some(f64::from(c.loss)),
-            lr,
-            grad_norm: Some(f64::from(c.grad_norm)),
-            tokens_per_second: Some((self.progress.tokens - self.first.first_tokens) as f64 / seconds.max(1e-9)),
-            mem_bytes: Some(memory),
-            seconds_left: Some(seconds / done * self.first.total_steps.saturating_sub(step) as f64),
-        }));
     }
 
     /// `partial`: on some of the samples only, so no point of the curve.
@@ -487,77 +298,6 @@ impl<'a> Report<'a> {
         locked(&self.records).state.state().checkpoint.clone()
     }
 
-    // ---- the end
-
-    pub fn finished(&mut self, plan: &StepPlan, made: u64) -> Result<()> {
-        let p = self.profile;
-        let runtime = Duration::from_secs_f64(self.progress.seconds + self.started.elapsed().as_secs_f64());
-        let results = TrainResults {
-            epoch: self.trainer_state.epoch,
-            num_input_tokens_seen: self.counted_tokens(),
-            total_flos: self.trainer_state.total_flos,
-            train_loss: self.progress.total_loss / made.saturating_sub(self.progress.nonfinite).max(1) as f64,
-            runtime,
-            samples: plan.samples_for_speed(p),
-            steps: plan.total_steps,
-        };
-        let mut other = results.metrics();
-        for key in ["epoch", "num_input_tokens_seen"] {
-            other.remove(key);
-        }
-        // Only once, however often a full disk lets the files below be tried.
-        if !std::mem::replace(&mut self.closed, true) {
-            self.trainer_state.log_history.push(LogEntry {
-                epoch: Some(results.epoch),
-                step: plan.total_steps,
-                num_input_tokens_seen: results.num_input_tokens_seen,
-                other,
-                ..LogEntry::default()
-            });
-            self.trainer_log(trainer_log::Report {
-                step: plan.total_steps,
-                epoch: Some(results.epoch),
-                total_tokens: results.num_input_tokens_seen,
-                ..Default::default()
-            });
-        }
-        save_metrics(self.dir, "train", &results.metrics())?;
-        self.trainer_state.set_control(true);
-        self.trainer_state.write(&self.dir.join(RunDir::TRAINER_STATE))?;
-        if p.plot_loss {
-            plot::plot_losses(self.dir, &self.trainer_state.log_history)?;
-        }
-        let versions = [concat!("Lightbox ", env!("CARGO_PKG_VERSION")).to_owned()];
-        model_card::write(
-            self.dir.path(),
-            self.dir,
-            p,
-            model_card::Facts {
-                log_history: &self.trainer_state.log_history,
-                warmup_steps: plan.warmup_steps,
-                versions: &versions,
-            },
-        )?;
-        say(&format!(
-            "done: mean loss {:.4}, {}, in {}",
-            results.train_loss,
-            progress::short_time(runtime.as_secs_f64()),
-            self.dir.path().display()
-        ));
-        Ok(())
-    }
-
-    /// The run ends with an error: state, event, and what a developer would ask for.
-    pub fn failed(&mut self, error: &anyhow::Error) {
-        let code = exit::code(error);
-        let text = format!("{error:#}");
-        if matches!(code, Exit::Internal | Exit::Device) {
-            let outcome = super::crash::write(self.dir, &text);
-            self.quietly(outcome);
-        }
-        self.status(Status::Failed, Some(Reason { kind: kind(code).into(), text, hint: None }));
-    }
-
     // ---- helpers
 
     pub fn event(&mut self, event: &Event) {
@@ -587,21 +327,5 @@ impl<'a> Report<'a> {
         {
             say(&format!("warning: {e}. Training goes on without that record"));
         }
-    }
-}
-
-/// [`Reason::kind`] of an exit code.
-pub fn kind(code: Exit) -> &'static str {
-    match code {
-        Exit::Config | Exit::Usage => "config",
-        Exit::Data => "data",
-        Exit::Model => "model",
-        Exit::OutOfMemory => "oom",
-        Exit::NonFinite => "nonfinite",
-        Exit::Disk => "disk",
-        Exit::Device => "device",
-        Exit::CannotStart => "cannot_start",
-        Exit::Stopped => "user",
-        _ => "internal",
     }
 }

@@ -96,25 +96,20 @@ fn failed_verification(error: anyhow::Error) -> anyhow::Error {
     if !matches!(exit::code(&error), Exit::Failed | Exit::Model) {
         return error;
     }
-    let error = error.context("the new folder failed its verification and was removed");
-    Err::<(), _>(error).because(Exit::Model).unwrap_err()
+    exit::coded(error.context("the new folder failed its verification and was removed"), Exit::Model)
 }
 
-/// What went wrong with files is the disk's; anything else has to do with the weights.
+/// What has no code yet: of the disk, or of the weights.
 fn with_code(error: anyhow::Error) -> anyhow::Error {
     if exit::code(&error) != Exit::Failed {
         return error;
     }
-    let io =
-        |error: &anyhow::Error| exit::causes(error).find_map(|c| c.downcast_ref::<std::io::Error>().map(fs::is_full));
-    let coded = |error: anyhow::Error, exit| Err::<(), _>(error).because(exit).unwrap_err();
-    match io(&error) {
-        Some(true) => {
-            coded(error.context("free some space, or set --out to another disk; nothing was left behind"), Exit::Disk)
-        }
-        Some(false) => coded(error, Exit::Disk),
-        None => coded(error, Exit::Model),
+    let io = exit::causes(&error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    if io.is_some_and(fs::is_full) {
+        let what_next = "free some space, or set --out to another disk; nothing was left behind";
+        return super::disk_or(error.context(what_next), Exit::Model);
     }
+    super::disk_or(error, Exit::Model)
 }
 
 /// What is said while it goes on.

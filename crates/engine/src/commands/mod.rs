@@ -17,7 +17,7 @@ use crate::setup::{self, Ready};
 use anyhow::{Context, Result};
 use lightbox_core::args::{Dtype, ResolvedModel};
 use lightbox_core::data::ImageRef;
-use lightbox_core::exit::{Because, Exit};
+use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::generation::Generation;
 use lightbox_core::text::{Conversation, Tokenizer, encode_prompt};
 use lightbox_core::vision::{ImageProcessor, PixelBudget};
@@ -61,6 +61,12 @@ fn kind(dtype: Dtype) -> Option<Kind> {
         Dtype::Bf16 => Some(Kind::BFloat16),
         Dtype::F16 => Some(Kind::Half),
     }
+}
+
+/// What went wrong with files is the disk's; anything else is `other`.
+fn disk_or(error: anyhow::Error, other: Exit) -> anyhow::Error {
+    let of_files = exit::causes(&error).any(|cause| cause.is::<std::io::Error>());
+    exit::coded(error, if of_files { Exit::Disk } else { other })
 }
 
 /// What is settled about an answer, and what this model ends it with.

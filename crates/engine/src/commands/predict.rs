@@ -11,7 +11,7 @@ use lightbox_core::evaluate::classes::Classes;
 use lightbox_core::evaluate::journal::{Journal, is_finished};
 use lightbox_core::evaluate::measures::{Scores, measures, named};
 use lightbox_core::evaluate::predictions::{self, Prediction};
-use lightbox_core::exit::{self, Because, Exit};
+use lightbox_core::exit::{Because, Exit};
 use lightbox_core::generation::Generation;
 use lightbox_core::profile::Profile;
 use lightbox_core::runs::{identity, results};
@@ -107,11 +107,9 @@ impl<'a> Set<'a> {
             let left_out = self.samples.dataset().len() - rows.len();
             return Ok(Done { rows, new: 0, batches: 0, time: Duration::ZERO, tokens: 0, left_out });
         }
-        let mut journal = Journal::open(output, &settings, work.fresh).map_err(|error| {
-            // Of the disk, or answers of other settings in the way.
-            let is_io = exit::causes(&error).any(|cause| cause.is::<std::io::Error>());
-            Err::<(), _>(error).because(if is_io { Exit::Disk } else { Exit::Config }).unwrap_err()
-        })?;
+        // If not the disk's: answers of other settings are in the way.
+        let journal = Journal::open(output, &settings, work.fresh);
+        let mut journal = journal.map_err(|error| super::disk_or(error, Exit::Config))?;
         let kept = journal.rows().len();
         if kept > 0 {
             eprintln!("{kept} answers are there from before; going on behind them");

@@ -10,8 +10,8 @@
 use super::Source;
 use crate::config::Config;
 use crate::lora::{self, LoraConfig};
+use crate::model::Qwen2Vl;
 use crate::model::linear::Lora;
-use crate::model::{Loader, Qwen2Vl, loader};
 use crate::weights::Weights;
 use anyhow::Result;
 use lightbox_core::args::KeyNames;
@@ -37,13 +37,7 @@ impl AdapterPlan {
             anyhow::bail!("--adapter-only needs an adapter: give --adapter DIR");
         };
         let weights = Weights::open_model(base)?;
-        let loader = Loader {
-            source: loader::Source::Shapes(weights),
-            kind: Kind::Float,
-            device: Device::Cpu,
-            trained: Box::new(|_| false),
-        };
-        let mut skeleton = Qwen2Vl::load(Config::from_dir(base)?, &loader)?;
+        let (mut skeleton, _) = super::skeleton(Config::from_dir(base)?, weights, Kind::Float)?;
         let kind = kind.unwrap_or(Kind::Float);
         let mut config = lora::saved_config(&first.dir)?;
         if others.is_empty() && first.weight == 1.0 {

@@ -75,12 +75,8 @@ impl Plan {
                 _ => weights.kind("model.embed_tokens.weight")?,
             },
         };
-        // The model without its numbers: what it consists of, and what an adapter may be put on.
-        let loader =
-            Loader { source: loader::Source::Shapes(weights), kind, device: Device::Cpu, trained: Box::new(|_| false) };
-        let mut skeleton = Qwen2Vl::load(config.clone(), &loader)?;
+        let (mut skeleton, weights) = skeleton(config.clone(), weights, kind)?;
         let merges = merges(&mut skeleton, adapters)?;
-        let loader::Source::Shapes(weights) = loader.source else { bail!("the loader lost its files") };
 
         let untied = config.tie_word_embeddings && skeleton.lm_head.is_some();
         let mut tensors: Vec<Planned> =
@@ -163,6 +159,15 @@ impl Plan {
         };
         bail!("{} would hold numbers that are not finite: {cure}", planned.name)
     }
+}
+
+/// The model without its numbers: what it consists of, and what an adapter may be put on. Gives the files back.
+fn skeleton(config: Config, weights: Weights, kind: Kind) -> Result<(Qwen2Vl, Weights)> {
+    let source = loader::Source::Shapes(weights);
+    let loader = Loader { source, kind, device: Device::Cpu, trained: Box::new(|_| false) };
+    let model = Qwen2Vl::load(config, &loader)?;
+    let loader::Source::Shapes(weights) = loader.source else { bail!("the loader lost its files") };
+    Ok((model, weights))
 }
 
 /// Fails where the file system of `dir` has no room for so many bytes.

@@ -1,5 +1,7 @@
 //! File names for pictures, from ids that may be hostile, missing or repeated.
 
+use crate::data::captions::{CaptionColumns, id_text};
+use crate::data::parquet::{ParquetRow, ParquetTable};
 use crate::fs::safe_file_name;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -35,6 +37,19 @@ impl Names {
             }
         }
     }
+
+    /// Claims the names of the first rows, as a run that was not interrupted would have.
+    pub fn replay(&mut self, ids: &ParquetTable, columns: &CaptionColumns, rows: usize) {
+        for row in 0..rows {
+            self.claim(&id(ids.row(row).ok().as_ref(), columns, row));
+        }
+    }
+}
+
+/// The id of a row as text; rows without one are called by their number.
+pub fn id(row: Option<&ParquetRow>, columns: &CaptionColumns, number: usize) -> String {
+    let cell = columns.id.as_ref().zip(row).and_then(|(column, row)| row.json(column).ok());
+    cell.as_ref().and_then(id_text).unwrap_or_else(|| format!("row-{:08}", number + 1))
 }
 
 /// Lower case, because `A.jpg` and `a.jpg` are one file on many disks. The hasher has fixed keys.

@@ -1,48 +1,15 @@
 //! What captioned pictures are asked: the same in `data convert`, in parquet that is read directly, and in training's own
 //! encoding, whatever the order of the rows.
 
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray};
-use arrow_schema::Field;
-use parquet::arrow::ArrowWriter;
+use crate::rig::{data, golden, json_of, pictures, png, refused, s, stdout, texts, write_parquet};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::Arc;
-
-fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
-}
-
-fn data<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lightbox")).arg("data").args(args).output().unwrap()
-}
-
-#[track_caller]
-fn stdout(out: &Output, code: i32) -> String {
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(code), "stdout: {}\nstderr: {stderr}", String::from_utf8_lossy(&out.stdout));
-    String::from_utf8(out.stdout.clone()).unwrap()
-}
-
-#[track_caller]
-fn json_of(out: &Output) -> Value {
-    serde_json::from_str(&stdout(out, 0)).unwrap()
-}
+use std::path::Path;
+use std::process::Output;
 
 #[track_caller]
 fn lines_of(out: &Output) -> Vec<Value> {
     stdout(out, 0).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[track_caller]
-fn refusal(out: &Output, code: i32) -> String {
-    stdout(out, code);
-    String::from_utf8_lossy(&out.stderr).into_owned()
-}
-
-fn s(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// Id, English caption, Chinese caption.
@@ -54,26 +21,16 @@ fn rows(n: usize) -> Vec<Row> {
 }
 
 /// Captioned pictures with two columns of captions.
-fn write_parquet(path: &Path, rows: &[Row]) {
-    let picture = |i: usize| {
-        let mut out = std::io::Cursor::new(Vec::new());
-        let image = image::RgbImage::from_fn(56, 56, |x, y| image::Rgb([x as u8, y as u8, i as u8]));
-        image.write_to(&mut out, image::ImageFormat::Png).unwrap();
-        out.into_inner()
-    };
-    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values((0..rows.len()).map(picture)));
-    let image = StructArray::from(vec![(Arc::new(Field::new("bytes", bytes.data_type().clone(), true)), bytes)]);
-    let text = |of: fn(&Row) -> Option<&str>| Arc::new(StringArray::from_iter(rows.iter().map(of))) as ArrayRef;
-    let batch = RecordBatch::try_from_iter_with_nullable([
-        ("image", Arc::new(image) as ArrayRef, true),
-        ("id", text(|row| Some(&row.0)), true),
-        ("caption", text(|row| row.1.as_deref()), true),
-        ("caption_zh", text(|row| row.2.as_deref()), true),
-    ])
-    .unwrap();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+fn write_rows(path: &Path, rows: &[Row]) {
+    let images: Vec<Vec<u8>> = (0..rows.len()).map(|i| png(i as u32)).collect();
+    let text = |of: fn(&Row) -> Option<&str>| texts(rows.iter().map(of));
+    let columns = vec![
+        ("image", pictures(images.iter().map(|bytes| (Some(bytes.as_slice()), None)))),
+        ("id", text(|row| Some(&row.0))),
+        ("caption", text(|row| row.1.as_deref())),
+        ("caption_zh", text(|row| row.2.as_deref())),
+    ];
+    write_parquet(path, columns);
 }
 
 /// Question and answer of every sample of a converted JSONL, by picture.
@@ -94,7 +51,7 @@ fn is_chinese(text: &str) -> bool {
 
 fn convert(source: &Path, out: &Path, extra: &[&str]) -> Value {
     let args = ["convert", s(source), "--out", s(out), "--name", "d", "--format", "jsonl", "--json"];
-    json_of(&data(args.iter().chain(extra)))
+    json_of(&data(args.iter().chain(extra)), 0)
 }
 
 const BOTH: [&str; 5] = ["--questions", "match", "--captions", "caption,caption_zh", "--both"];
@@ -103,7 +60,7 @@ const BOTH: [&str; 5] = ["--questions", "match", "--captions", "caption,caption_
 fn two_captions_are_two_samples_each_asked_in_its_language() {
     let dir = tempfile::tempdir().unwrap();
     let (source, out) = (dir.path().join("d.parquet"), dir.path().join("out"));
-    write_parquet(&source, &rows(60));
+    write_rows(&source, &rows(60));
     let report = convert(&source, &out, &BOTH);
     assert_eq!((&report["rows"], &report["written"], &report["skipped"]), (&json!(60), &json!(120), &json!(0)));
     let samples = converted(&out, "d");
@@ -128,12 +85,12 @@ fn two_captions_are_two_samples_each_asked_in_its_language() {
 fn convert_show_and_an_entry_of_dataset_info_give_the_same_conversations() {
     let dir = tempfile::tempdir().unwrap();
     let (source, out) = (dir.path().join("d.parquet"), dir.path().join("out"));
-    write_parquet(&source, &rows(12));
+    write_rows(&source, &rows(12));
     convert(&source, &out, &BOTH);
     let entry = json!({"scans": {"file_name": "d.parquet",
         "captions": {"columns": ["caption", "caption_zh"], "both": true, "questions": "match"}}});
     std::fs::write(dir.path().join("dataset_info.json"), entry.to_string()).unwrap();
-    let show = |args: &[&str], index: &str| json_of(&data(["show", "--json", "--index", index].iter().chain(args)));
+    let show = |args: &[&str], index: &str| json_of(&data(["show", "--json", "--index", index].iter().chain(args)), 0);
     for index in ["0", "1", "13", "23"] {
         let made = show(&["d", "--dataset-dir", s(&out)], index);
         let direct = show(&[&[s(&source)], &BOTH[..]].concat(), index);
@@ -159,10 +116,10 @@ fn a_sample_keeps_its_question_and_its_drawn_caption_when_rows_move() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let mut all = rows(80);
-    write_parquet(&at("a.parquet"), &all);
+    write_rows(&at("a.parquet"), &all);
     all.reverse();
     all.truncate(50);
-    write_parquet(&at("b.parquet"), &all);
+    write_rows(&at("b.parquet"), &all);
     let drawn = ["--questions", "match", "--captions", "caption,caption_zh"];
     convert(&at("a.parquet"), &at("a"), &drawn);
     convert(&at("b.parquet"), &at("b"), &drawn);
@@ -183,7 +140,7 @@ fn a_caption_that_is_not_there_is_left_out_or_not_drawn() {
     all[3].2 = None;
     all[4].1 = Some("  ".into());
     (all[5].1, all[5].2) = (None, None);
-    write_parquet(&at("d.parquet"), &all);
+    write_rows(&at("d.parquet"), &all);
     let both = convert(&at("d.parquet"), &at("both"), &BOTH);
     assert_eq!((&both["written"], &both["problems"]), (&json!(36), &json!({"empty_caption": 4})), "{both}");
     let one = convert(&at("d.parquet"), &at("one"), &BOTH[..4]);
@@ -195,15 +152,15 @@ fn a_caption_that_is_not_there_is_left_out_or_not_drawn() {
     let report: Value = serde_json::from_str(&stdout(&checked, 11)).unwrap();
     assert_eq!((&report["samples"], &report["good"]), (&json!(40), &json!(36)));
     let (source, out) = (at("d.parquet"), at("no"));
-    let refused = ["convert", s(&source), "--out", s(&out), "--name", "d", "--on-bad", "refuse"];
-    assert!(refusal(&data(refused.iter().chain(&BOTH)), 11).contains("caption_zh"));
+    let args = ["convert", s(&source), "--out", s(&out), "--name", "d", "--on-bad", "refuse"];
+    refused(&data(args.iter().chain(&BOTH)), 11, "caption_zh");
 }
 
 #[test]
 fn a_file_of_ones_own_is_read_and_what_is_wrong_in_it_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    write_parquet(&at("d.parquet"), &rows(30));
+    write_rows(&at("d.parquet"), &rows(30));
     std::fs::write(at("q.yaml"), "questions:\n  - What?\n  - text: \"Where: left or right?\"\n    weight: 3\n")
         .unwrap();
     let report = convert(&at("d.parquet"), &at("out"), &["--questions", s(&at("q.yaml"))]);
@@ -213,7 +170,7 @@ fn a_file_of_ones_own_is_read_and_what_is_wrong_in_it_is_said() {
     // In an entry the file lies beside dataset_info.json.
     let entry = json!({"d": {"file_name": "d.parquet", "captions": {"questions": "q.yaml"}}});
     std::fs::write(at("dataset_info.json"), entry.to_string()).unwrap();
-    let shown = json_of(&data(["show", "d", "--dataset-dir", s(dir.path()), "--json"]));
+    let shown = json_of(&data(["show", "d", "--dataset-dir", s(dir.path()), "--json"]), 0);
     assert!(
         ["<image>What?", "<image>Where: left or right?"].contains(&shown["messages"][0]["content"].as_str().unwrap())
     );
@@ -222,21 +179,20 @@ fn a_file_of_ones_own_is_read_and_what_is_wrong_in_it_is_said() {
     for (questions, part) in [("bad.yaml", "`fr`"), ("gone.yaml", "gone.yaml"), ("french", "en, zh, match")] {
         let word = if questions.ends_with("yaml") { at(questions).display().to_string() } else { questions.into() };
         let out = data(["convert", s(&at("d.parquet")), "--out", s(&at("no")), "--questions", &word]);
-        let error = refusal(&out, 10);
-        assert!(error.contains(part), "{error}");
+        refused(&out, 10, part);
         assert!(!at("no").exists(), "nothing is begun");
     }
     let out = data(["show", s(&at("d.parquet")), "--captions", "caption", "--both"]);
-    assert!(refusal(&out, 10).contains("two columns"));
+    refused(&out, 10, "two columns");
     let out = data(["show", s(&at("d.parquet")), "--captions", "caption,nowhere"]);
-    assert!(refusal(&out, 10).contains("\"nowhere\""));
+    refused(&out, 10, "\"nowhere\"");
 }
 
 #[test]
 fn the_tutorials_question_stays_the_default_and_its_language_is_remarked() {
     let dir = tempfile::tempdir().unwrap();
     let source = golden("parquet/medtrinity.parquet");
-    let report = json_of(&data(["convert", s(&source), "--out", s(dir.path()), "--json"]));
+    let report = json_of(&data(["convert", s(&source), "--out", s(dir.path()), "--json"]), 0);
     let question = "图片中的诊断结果是怎样？";
     assert_eq!(report["questions"], json!({"en": {question: 2}, "zh": {question: 1}}));
     let text = stdout(&data(["convert", s(&source), "--out", s(dir.path())]), 0);
@@ -256,15 +212,15 @@ fn slices_are_asked_in_several_wordings_too() {
         let (source, out) = (at("in"), at(out));
         data(["slices", s(&source), "--out", s(&out), "--window", "auto", "--json"].iter().chain(extra))
     };
-    let report = json_of(&slices("zh", &["--questions", "match", "--answer", "一幅 {kind} 图片，未见异常。"]));
+    let report = json_of(&slices("zh", &["--questions", "match", "--answer", "一幅 {kind} 图片，未见异常。"]), 0);
     assert_eq!(report["samples"], 24, "{report}");
     let counts = report["questions"]["zh"].as_object().unwrap();
     assert!(counts.len() > 3 && counts.keys().all(|question| is_chinese(question)), "{report}");
     // A template of one's own has values in it; without answers the language is nobody's to match.
     std::fs::write(at("q.yaml"), "questions: [\"Is this a {kind}?\", \"What is slice {slice} of?\"]").unwrap();
-    json_of(&slices("own", &["--questions", s(&at("q.yaml"))]));
+    json_of(&slices("own", &["--questions", s(&at("q.yaml"))]), 0);
     let text = std::fs::read_to_string(at("own/scans.jsonl")).unwrap();
     assert!(text.contains("<image>Is this a png?") && text.contains("<image>What is slice 0 of?"), "{text}");
-    assert!(refusal(&slices("no", &["--questions", "match"]), 10).contains("--answer"));
-    assert!(refusal(&slices("no", &["--answer", "A scan."]), 10).contains("--question"));
+    refused(&slices("no", &["--questions", "match"]), 10, "--answer");
+    refused(&slices("no", &["--answer", "A scan."]), 10, "--question");
 }
