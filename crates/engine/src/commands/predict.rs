@@ -11,7 +11,7 @@ use lightbox_core::evaluate::classes::Classes;
 use lightbox_core::evaluate::journal::{Journal, is_finished};
 use lightbox_core::evaluate::measures::{Scores, measures, named};
 use lightbox_core::evaluate::predictions::{self, Prediction};
-use lightbox_core::exit::{self, Because, Exit};
+use lightbox_core::exit::{Because, Exit};
 use lightbox_core::generation::Generation;
 use lightbox_core::profile::Profile;
 use lightbox_core::runs::{identity, results};
@@ -92,7 +92,8 @@ impl<'a> Set<'a> {
     /// Answers all samples into `output`, with `adapters` on the model; goes on where an earlier process was stopped.
     ///
     /// # Errors
-    /// Answers of other settings in the way; a signal ([`Exit::Stopped`]); what loading or computing throws.
+    /// Answers of other settings in the way; another process that makes them ([`Exit::Locked`]); a signal
+    /// ([`Exit::Stopped`]); what loading or computing throws.
     pub fn predict(
         &self,
         ready: &Ready,
@@ -107,11 +108,7 @@ impl<'a> Set<'a> {
             let left_out = self.samples.dataset().len() - rows.len();
             return Ok(Done { rows, new: 0, batches: 0, time: Duration::ZERO, tokens: 0, left_out });
         }
-        let mut journal = Journal::open(output, &settings, work.fresh).map_err(|error| {
-            // Of the disk, or answers of other settings in the way.
-            let is_io = exit::causes(&error).any(|cause| cause.is::<std::io::Error>());
-            Err::<(), _>(error).because(if is_io { Exit::Disk } else { Exit::Config }).unwrap_err()
-        })?;
+        let mut journal = Journal::open(output, &settings, work.fresh)?;
         let kept = journal.rows().len();
         if kept > 0 {
             eprintln!("{kept} answers are there from before; going on behind them");
