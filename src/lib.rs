@@ -18,3 +18,6 @@ mod supervise;
 pub mod term;
 pub mod text;
 pub mod view;
+
+// The modules of `text` are written with it.
+use lightbox_core::texts;

@@ -96,6 +96,11 @@ fn until_answers(n: usize, journal: &Path, child: &mut Child) {
     }
 }
 
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: a signal to our own child, which was not waited for yet.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+}
+
 #[test]
 fn predict_killed_or_stopped_goes_on_and_gives_the_same_file_as_an_uninterrupted_one() {
     let temp = tempfile::tempdir().unwrap();
@@ -114,8 +119,15 @@ fn predict_killed_or_stopped_goes_on_and_gives_the_same_file_as_an_uninterrupted
     child.wait().unwrap();
     let mut child = start_engine(&args);
     until_answers(5, &journal, &mut child);
-    // SAFETY: a signal to our own child.
-    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    // While it stands still nobody else answers into its file, not even anew.
+    signal(&child, libc::SIGSTOP);
+    for more in [&[][..], &["--fresh"]] {
+        let out = run(&[&args[..], more].concat());
+        assert_eq!(out.status.code(), Some(23), "{}", err(&out));
+        assert!(err(&out).contains("another process is answering into"), "{}", err(&out));
+    }
+    signal(&child, libc::SIGINT);
+    signal(&child, libc::SIGCONT);
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(3), "{}", err(&out));
     assert!(err(&out).contains("answers are kept"), "{}", err(&out));
@@ -333,6 +345,23 @@ fn evaluate_compares_base_and_adapter_from_one_model_and_report_does_the_same_fr
     assert!(printed.contains("ROUGE-L") && !printed.contains('\u{1b}'), "{printed}");
     let json: Value = serde_json::from_str(&std::fs::read_to_string(report.join("report.json")).unwrap()).unwrap();
     assert_eq!(json["comparison"]["measures"], last["measures"]);
+    // In the language of the option, else of the workbench's settings, else of the locale.
+    let state = temp.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let title = |lang: &[&str], locale: &str| {
+        let mut command = lightbox();
+        command.env("LIGHTBOX_STATE", &state).env_remove("LC_ALL").env_remove("LC_MESSAGES").env("LANG", locale);
+        command.args(["report", files[0].to_str().unwrap(), "--output-dir", report.to_str().unwrap()]).args(lang);
+        ok(command.output().unwrap());
+        let text = std::fs::read_to_string(report.join("report.md")).unwrap();
+        text.lines().next().unwrap().to_owned()
+    };
+    let (english, chinese) = ("# Evaluation: base", "# 评估：base");
+    assert_eq!(title(&[], "C.UTF-8"), english);
+    assert_eq!(title(&[], "zh_CN.UTF-8"), chinese);
+    std::fs::write(state.join("settings.yaml"), "language: zh\n").unwrap();
+    assert_eq!(title(&[], "C.UTF-8"), chinese);
+    assert_eq!(title(&["--lang", "en"], "C.UTF-8"), english);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::runs::words::size;
 use anyhow::Result;
 use clap::ValueEnum;
 use lightbox_core::exit::{Because, Exit};
-use lightbox_core::hub::{HubError, Kind, Progress};
+use lightbox_core::hub::{HubError, Kind, Phase, Progress};
 use lightbox_core::runs::progress::short_time;
 use lightbox_core::runs::say::{on_terminal, say, say_progress};
 use lightbox_core::safe_text::clean_line;
@@ -81,9 +81,12 @@ impl Shown {
         if self.last.is_none() && !self.json && !on_terminal() {
             self.last = Some(Instant::now());
         }
-        let news = progress.note != self.told.note && progress.note.is_some();
         let due = self.last.is_none_or(|last| last.elapsed() >= every);
-        if *progress == self.told || !(due || (news && !self.json)) {
+        let (is_news, cannot_wait) = match self.json {
+            true => (self.is_news(progress), self.turns(progress)),
+            false => (*progress != self.told, progress.note != self.told.note && progress.note.is_some()),
+        };
+        if !is_news || !(due || cannot_wait) {
             return Ok(());
         }
         (self.last, self.told) = (Some(Instant::now()), progress.clone());
@@ -102,9 +105,21 @@ impl Shown {
             }
         }
     }
+
+    /// More than the speed is another one, or nothing moves any more.
+    fn is_news(&self, progress: &Progress) -> bool {
+        let stands = progress.bytes_per_second == 0.0 && self.told.bytes_per_second != 0.0;
+        stands || Progress { bytes_per_second: self.told.bytes_per_second, ..progress.clone() } != self.told
+    }
+
+    /// A phase begins or ends: whoever reads JSON lines sees each from its beginning to its end, however quick it is.
+    fn turns(&self, progress: &Progress) -> bool {
+        let is_whole = |p: &Progress| p.files_done == p.files;
+        progress.phase != self.told.phase || is_whole(progress) && !is_whole(&self.told)
+    }
 }
 
-/// ` 27%  1.2 of 4.4 GB  85 MB/s  38s left  3/12 model-00001-of-00002.safetensors`
+/// ` 27%  1.2 of 4.4 GB  85 MB/s  38s left  3/12 model-00001-of-00002.safetensors`, of an upload with its phase
 fn line(p: &Progress) -> String {
     // Rounded down: 100 % means done.
     let percent = if p.total_bytes == 0 { 100 } else { u128::from(p.done_bytes) * 100 / u128::from(p.total_bytes) };
@@ -112,9 +127,14 @@ fn line(p: &Progress) -> String {
         Some(left) => format!("{}/s  {} left", size(p.bytes_per_second as u64), short_time(left)),
         None => "…".to_owned(),
     };
+    let phase = match p.phase {
+        Phase::Loading => "",
+        Phase::Comparing => "comparing ",
+        Phase::Sending => "sending ",
+    };
     let now = match &p.note {
         Some(note) => clean_line(note, 400),
-        None => format!("{}/{} {}", (p.files_done + 1).min(p.files), p.files, clean_line(&p.file, 400)),
+        None => format!("{phase}{}/{} {}", (p.files_done + 1).min(p.files), p.files, clean_line(&p.file, 400)),
     };
     format!("{percent:>3}%  {} of {}  {speed}  {now}", size(p.done_bytes), size(p.total_bytes))
 }
@@ -167,6 +187,8 @@ mod tests {
         };
         let text = line(&progress);
         assert_eq!(text, " 27%  1.2 GB of 4.4 GB  85.0 MB/s  38s left  3/12 模型/\\u{1b}[2J.safetensors");
+        let sending = line(&Progress { phase: Phase::Sending, ..progress });
+        assert!(sending.ends_with("38s left  sending 3/12 模型/\\u{1b}[2J.safetensors"), "{sending}");
         let cut = fit(&text, 50);
         assert!(unicode_width::UnicodeWidthStr::width(cut.as_str()) <= 50 && text.starts_with(&cut), "{cut}");
     }

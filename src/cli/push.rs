@@ -48,7 +48,9 @@ pub struct PushArgs {
     /// No files whose path matches
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Progress and result as JSON, one object a line
+    /// Progress and result as JSON, one object a line: `progress` (phase `comparing`, then `sending`; file, file_done,
+    /// file_bytes, done_bytes, total_bytes, files_done, files, bytes_per_second, note), then `done`. Each phase counts from 0
+    /// to all; within it done_bytes and files_done never fall
     #[arg(long)]
     json: bool,
     /// Do not ask before sending

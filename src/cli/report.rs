@@ -1,6 +1,8 @@
 //! `lightbox report`: what files of answers are worth, side by side. `lightbox evaluate` ends with the same.
 
 use super::table::table;
+use crate::app::settings::Settings;
+use crate::text::Lang;
 use anyhow::{Context, Result, anyhow};
 use lightbox_core::args::{ReportArgs, ReportOptions};
 use lightbox_core::data::ImageRef;
@@ -9,6 +11,7 @@ use lightbox_core::evaluate::comparison::{Answers, Comparison, Row, Sample};
 use lightbox_core::evaluate::predictions;
 use lightbox_core::evaluate::report::{self, Picture};
 use lightbox_core::exit::{Because, Exit};
+use lightbox_core::runs::registry;
 use lightbox_core::safe_text::clean;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -63,8 +66,8 @@ pub fn make(
         .collect::<Result<Vec<_>>>()
         .because(Exit::Data)?;
     let comparison = Comparison::new(&answers, classes.as_ref(), options.bootstrap_seed).because(Exit::Data)?;
-    let title = format!("Evaluation: {}", comparison.models.join(", "));
-    let files = report::write(dir, &title, &comparison, options.show, pictures)
+    let lang = options.lang.unwrap_or_else(workbench_language);
+    let files = report::write(dir, lang, &comparison, options.show, pictures)
         .context("the report could not be written; the answers are still there")
         .because(Exit::Disk)?;
     if as_json {
@@ -76,7 +79,7 @@ pub fn make(
     let mut head = vec![format!("{} samples", comparison.samples.len())];
     head.extend(comparison.models.iter().map(|m| format!("{}#", clean(m))));
     let line = |row: &Row| -> Vec<String> {
-        let values = row.values.iter().map(|e| e.map_or("—".to_owned(), |e| report::estimate(row, &e)));
+        let values = row.values.iter().map(|e| e.map_or("—".to_owned(), |e| report::estimate(row, &e, Lang::En)));
         std::iter::once(row.title.clone()).chain(values).collect()
     };
     let rows: Vec<Vec<String>> = comparison.measures.iter().map(line).collect();
@@ -85,4 +88,10 @@ pub fn make(
         println!("{}", clean(&file.display().to_string()));
     }
     Ok(Exit::Finished)
+}
+
+/// The settings', else the locale's.
+fn workbench_language() -> Lang {
+    let settings = registry::state_dir().map(|dir| Settings::load(&dir).0).unwrap_or_default();
+    settings.language.unwrap_or_else(|| Lang::of_locale(|name| std::env::var(name).ok()))
 }

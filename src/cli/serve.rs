@@ -4,7 +4,7 @@ use crate::serve::models::name_of;
 use crate::serve::{self, Config, Limits};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use lightbox_core::args::{Dtype, ModelArgs, parse_device, parse_size};
+use lightbox_core::args::{Dtype, ModelArgs, ResolvedModel, parse_device, parse_size, parse_threads};
 use lightbox_core::chat::ModelChoice;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::generation::AskOptions;
@@ -20,12 +20,16 @@ const KEY_VARIABLE: &str = "LIGHTBOX_API_KEY";
 /// for each request on stderr. SIGTERM or Ctrl-C lets running answers finish; the exit code is 0 then.
 #[derive(Args)]
 pub struct ServeArgs {
-    /// Base model folder. Without it: the adapters' base model
-    #[arg(long, value_name = "DIR")]
+    /// Base model: its folder, or its Hub name. Without it: the profile's, or the adapters' base model
+    #[arg(long, value_name = "DIR|NAME")]
     model: Option<PathBuf>,
     /// Adapter folder as a model of its own, called NAME (without NAME: as its folder); may be given several times
     #[arg(long, value_name = "[NAME=]DIR", value_parser = parse_adapter)]
     adapter: Vec<(String, PathBuf)>,
+    /// Profile whose keys decide where no option does: model, dtype, device, threads, picture limits, and without --adapter its
+    /// adapters, as one more model. How answers are chosen is the requests' business
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// What the base model is called [default: its name on the Hub, else its folder's]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -41,6 +45,9 @@ pub struct ServeArgs {
     /// Pictures with fewer pixels are made larger first [default: 1024, or what the adapter was trained with]
     #[arg(long, value_name = "N")]
     image_min_pixels: Option<u64>,
+    /// CPU threads of the model
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    num_threads: Option<usize>,
     /// Address to listen on. One that others can reach needs an API key
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     host: IpAddr,
@@ -81,10 +88,12 @@ pub struct ServeArgs {
 
 pub fn run(args: &ServeArgs) -> Result<Exit> {
     let (api_key, only_local_names) = args.access().because(Exit::Config)?;
+    let Served { models, num_threads, image_pixels } = args.served().because(Exit::Config)?;
     let config = Config {
         address: SocketAddr::new(args.host, args.port),
-        models: args.models().because(Exit::Config)?,
-        image_pixels: (args.image_min_pixels, args.image_max_pixels),
+        models,
+        num_threads,
+        image_pixels,
         api_key,
         only_local_names,
         allowed_dirs: args.allow_dir.clone(),
@@ -99,6 +108,13 @@ pub fn run(args: &ServeArgs) -> Result<Exit> {
         json: args.json,
     };
     serve::run(config)
+}
+
+/// What options and profile name together.
+struct Served {
+    models: Vec<(String, ModelChoice)>,
+    num_threads: Option<usize>,
+    image_pixels: (Option<u64>, Option<u64>),
 }
 
 impl ServeArgs {
@@ -126,35 +142,42 @@ impl ServeArgs {
     }
 
     /// Folders checked as every command checks them; the base first, then the adapters.
-    fn models(&self) -> Result<Vec<(String, ModelChoice)>> {
+    fn served(&self) -> Result<Served> {
         let resolve = |adapter: Option<&PathBuf>| {
             let args = ModelArgs {
                 model: self.model.clone(),
                 adapter: adapter.into_iter().cloned().collect(),
-                profile: None,
+                profile: self.profile.clone(),
                 dtype: self.dtype,
                 device: self.device,
                 image_max_pixels: self.image_max_pixels,
                 image_min_pixels: self.image_min_pixels,
-                num_threads: None,
+                num_threads: self.num_threads,
             };
             args.resolve()
         };
         let base = resolve(self.adapter.first().map(|(_, dir)| dir))?;
+        // Without --profile the keys are those of an adapter's own run: they count for this adapter alone, in the worker.
+        let given: Option<&ResolvedModel> = self.profile.as_ref().map(|_| &base);
+        let num_threads = self.num_threads.or_else(|| given?.num_threads);
+        let (image_min_pixels, image_max_pixels) = match given {
+            Some(model) => (Some(model.budget.min), Some(model.budget.max)),
+            None => (self.image_min_pixels, self.image_max_pixels),
+        };
         let choice = ModelChoice {
             model: base.model.clone(),
             adapters: Vec::new(),
-            dtype: self.dtype.unwrap_or_default(),
-            device: self.device.unwrap_or(Device::Auto).to_string(),
+            dtype: given.map_or(self.dtype.unwrap_or_default(), |model| model.dtype),
+            device: given.map_or(self.device.unwrap_or(Device::Auto), |model| model.device).to_string(),
         };
-        let options = AskOptions {
-            image_max_pixels: self.image_max_pixels,
-            image_min_pixels: self.image_min_pixels,
-            ..AskOptions::default()
-        };
-        choice.resolve(&options)?;
+        choice.resolve(&AskOptions { image_max_pixels, image_min_pixels, ..AskOptions::default() })?;
         let name = self.name.clone().unwrap_or_else(|| name_of(&base.model));
         let mut models = vec![(name, choice.clone())];
+        if self.adapter.is_empty() && !base.adapters.is_empty() {
+            // Several are put on together, as in `chat`: one model.
+            let names: Vec<String> = base.adapters.iter().map(|dir| name_of(dir)).collect();
+            models.push((names.join("+"), ModelChoice { adapters: base.adapters.clone(), ..choice.clone() }));
+        }
         for (name, dir) in &self.adapter {
             let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
             let own = resolve(Some(dir))?.model;
@@ -167,7 +190,7 @@ impl ServeArgs {
             }
             models.push((name.clone(), ModelChoice { adapters: vec![dir.clone()], ..choice.clone() }));
         }
-        Ok(models)
+        Ok(Served { models, num_threads, image_pixels: (image_min_pixels, image_max_pixels) })
     }
 }
 

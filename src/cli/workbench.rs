@@ -16,7 +16,7 @@ pub struct WorkbenchArgs {
     screen: Option<ScreenName>,
     /// Language of the workbench [default: the settings', else the locale's]
     #[arg(long, value_enum)]
-    lang: Option<LangName>,
+    lang: Option<Lang>,
     /// Leave the mouse to the terminal
     #[arg(long)]
     no_mouse: bool,
@@ -29,12 +29,6 @@ enum ScreenName {
     Runs,
     Chat,
     Models,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LangName {
-    En,
-    Zh,
 }
 
 pub fn run(args: &WorkbenchArgs) -> Result<ExitCode> {
@@ -52,10 +46,7 @@ pub fn run(args: &WorkbenchArgs) -> Result<ExitCode> {
             ScreenName::Chat => Screen::Chat,
             ScreenName::Models => Screen::Models,
         }),
-        language: args.lang.map(|lang| match lang {
-            LangName::En => Lang::En,
-            LangName::Zh => Lang::Zh,
-        }),
+        language: args.lang,
         no_mouse: args.no_mouse,
         demo: None,
     })

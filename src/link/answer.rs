@@ -76,18 +76,23 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    /// Starts `lightbox-engine answer`. `on_event` is called from a thread of its own, and should only hand on.
+    /// Starts `lightbox-engine answer`; `num_threads`: the model's on a CPU. `on_event` is called from a thread of its own,
+    /// and should only hand on.
     ///
     /// # Errors
     /// The program is not there or cannot be started. A libtorch that is missing shows later, as [`Event::Died`].
-    pub fn start(on_event: impl Fn(Event) + Send + 'static) -> Result<Self> {
-        Self::start_as(worker::command()?, on_event)
+    pub fn start(num_threads: Option<usize>, on_event: impl Fn(Event) + Send + 'static) -> Result<Self> {
+        let mut command = worker::command()?;
+        command.arg("answer");
+        if let Some(n) = num_threads {
+            command.args(["--num-threads", &n.to_string()]);
+        }
+        Self::start_as(command, on_event)
     }
 
     fn start_as(mut command: Command, on_event: impl Fn(Event) + Send + 'static) -> Result<Self> {
         let program = command.get_program().display().to_string();
         let mut child = command
-            .arg("answer")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -63,7 +63,7 @@ impl Link {
                         Event::Died(died) => Msg::Died(died.to_string()),
                     }));
                 };
-                match Answerer::start(hear) {
+                match Answerer::start(None, hear) {
                     Ok(answerer) => self.answerer = Some(answerer),
                     Err(e) => return self.back.send(Action::Chat(Msg::Died(format!("{e:#}")))),
                 }

@@ -35,6 +35,8 @@ pub struct Desk {
     most: usize,
     /// Loaded at the start, and again when the worker has died.
     model: ModelChoice,
+    /// Of the worker, on a CPU; `None`: it decides.
+    num_threads: Option<usize>,
 }
 
 struct State {
@@ -64,10 +66,10 @@ pub struct Ticket {
 
 impl Desk {
     /// Starts nothing yet. At most `most` questions are open.
-    pub fn new(model: ModelChoice, most: usize) -> Arc<Self> {
+    pub fn new(model: ModelChoice, num_threads: Option<usize>, most: usize) -> Arc<Self> {
         let (answerer, loaded, starting, next_id, open, closed) = (None, false, None, 1, HashMap::new(), false);
         let state = Mutex::new(State { answerer, loaded, starting, next_id, open, closed });
-        Arc::new(Self { state, places: Arc::new(Semaphore::new(most)), most, model })
+        Arc::new(Self { state, places: Arc::new(Semaphore::new(most)), most, model, num_threads })
     }
 
     /// Starts the worker and loads the model.
@@ -144,7 +146,7 @@ impl Desk {
     fn start_worker(self: &Arc<Self>, state: &mut State) -> Result<()> {
         // Weak: the worker's thread must not keep alive what keeps the worker.
         let desk: Weak<Self> = Arc::downgrade(self);
-        let answerer = Answerer::start(move |event| {
+        let answerer = Answerer::start(self.num_threads, move |event| {
             if let Some(desk) = desk.upgrade() {
                 desk.hear(event);
             }

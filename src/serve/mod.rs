@@ -40,7 +40,9 @@ pub struct Config {
     pub address: SocketAddr,
     /// Names and models; the first is loaded at the start.
     pub models: Vec<(String, ModelChoice)>,
-    /// Pixel limits for all requests: least, most.
+    /// CPU threads of the model; `None`: the worker decides.
+    pub num_threads: Option<usize>,
+    /// Pixel limits for all requests: least, most. `None`: those that the model was trained with.
     pub image_pixels: (Option<u64>, Option<u64>),
     /// `None`: whoever reaches the address may ask.
     pub api_key: Option<String>,
@@ -101,7 +103,7 @@ async fn serve(config: Config) -> Result<Exit> {
     let listener = listener.with_context(|| format!("cannot listen on {}", config.address)).because(Exit::Config)?;
     let address = listener.local_addr()?;
 
-    let desk = Desk::new(first, config.limits.waiting);
+    let desk = Desk::new(first, config.num_threads, config.limits.waiting);
     let started = tokio::select! {
         started = desk.start() => started,
         () = end.asked() => {

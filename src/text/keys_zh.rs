@@ -118,7 +118,7 @@ const DOCS: &[(&str, &str)] = &[
     ),
     (
         "eval_generate_samples",
-        "Lightbox 独有。`predict_with_generate` 回答的评估样本数：均匀分布，每次都是同样的样本；0 表示全部。",
+        "Lightbox 独有。`predict_with_generate` 回答的评估样本数：均匀分布，每次都是同样的样本；0 表示全部。每次评估的回答都保存在 `samples/step-N/`，每张图片最多约 10 KB。",
     ),
     ("output_dir", "训练运行的文件夹：适配器、检查点、日志。"),
     ("overwrite_output_dir", "若文件夹中已有旧的训练，重新开始而不是继续。"),

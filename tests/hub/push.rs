@@ -4,7 +4,7 @@ use crate::content;
 use crate::receiver::{Fault, READER, Receiver, Request};
 use crate::rig::WEIGHTS;
 use crate::server::TOKEN;
-use lightbox_core::hub::{self, Client, Filters, Folder, HubError, Kind, Progress, Push, Pushed, Repo};
+use lightbox_core::hub::{self, Client, Filters, Folder, HubError, Kind, Phase, Progress, Push, Pushed, Repo};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::path::Path;
@@ -88,6 +88,11 @@ fn model() -> Repo {
     Repo::new(Kind::Model, "me/model")
 }
 
+/// Some of the weights has gone out.
+fn is_sending(progress: &Progress) -> bool {
+    progress.phase == Phase::Sending && progress.file == WEIGHTS && progress.file_done > 0
+}
+
 #[test]
 fn a_folder_becomes_a_repository_in_one_commit_and_the_second_time_there_is_nothing_to_do() {
     let rig = Rig::new();
@@ -106,9 +111,14 @@ fn a_folder_becomes_a_repository_in_one_commit_and_the_second_time_there_is_noth
     assert_eq!((&pushed.commit, pushed.url.ends_with(&commits[0].id)), (&commits[0].id, true));
     assert_eq!(rig.receiver.is_private(MODEL), Some(false));
     assert_eq!(rig.sent(), [3_000_000]);
-    let last = seen.last().unwrap();
-    assert_eq!((last.files_done, last.files, last.done_bytes, last.total_bytes), (4, 4, 3_000_007, 3_000_007));
-    assert!(seen.iter().any(|p| p.file == WEIGHTS && p.file_done > 0 && p.file_done < 3_000_000 && p.note.is_none()));
+    let sending = seen.iter().position(|progress| progress.phase == Phase::Sending).unwrap();
+    for (of_phase, phase) in [(&seen[..sending], Phase::Comparing), (&seen[sending..], Phase::Sending)] {
+        assert!(of_phase.iter().all(|progress| progress.phase == phase));
+        assert!(of_phase.is_sorted_by_key(|progress| (progress.done_bytes, progress.files_done)), "{of_phase:?}");
+        let last = of_phase.last().unwrap();
+        assert_eq!((last.files_done, last.files, last.done_bytes, last.total_bytes), (4, 4, 3_000_007, 3_000_007));
+    }
+    assert!(seen.iter().any(|p| is_sending(p) && p.file_done < 3_000_000));
 
     rig.receiver.forget_log();
     let again = rig.push().unwrap();
@@ -256,7 +266,7 @@ fn a_stop_is_heard_while_the_storage_is_dead_and_whole_files_are_not_sent_again(
     rig.receiver.fail(&sha256(&rig.weights), Fault::Stall(500_000), 1);
     let mut since = None;
     let outcome = rig.push_to(&model(), false, &rig.client(), &mut |progress| {
-        let is_sent = progress.file == WEIGHTS && progress.note.is_none() && progress.file_done >= 500_000;
+        let is_sent = is_sending(progress) && progress.file_done >= 500_000;
         let since = if is_sent { *since.get_or_insert_with(Instant::now) } else { return Continue(()) };
         if since.elapsed() > Duration::from_millis(300) { Break(()) } else { Continue(()) }
     });
@@ -276,7 +286,7 @@ fn a_file_that_changes_while_it_is_sent_is_noticed() {
         let rig = Rig::new();
         let mut changed = false;
         let outcome = rig.push_to(&model(), false, &rig.client(), &mut |progress| {
-            if !changed && progress.file == WEIGHTS && progress.note.is_none() && progress.file_done > 0 {
+            if !changed && is_sending(progress) {
                 rig.write(WEIGHTS, &content(99, if same_size { 3_000_000 } else { 2_000_000 }));
                 changed = true;
             }

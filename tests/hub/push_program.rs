@@ -77,7 +77,25 @@ fn json_is_one_object_a_line_and_ends_with_what_was_done() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (last, before) = lines.split_last().unwrap();
-    assert!(!before.is_empty() && before.iter().all(|line| line["event"] == "progress"), "{before:?}");
+    assert!(before.iter().all(|line| line["event"] == "progress"), "{before:?}");
+    assert!(before.is_sorted_by_key(|line| line["phase"] == "sending"), "one phase after the other: {before:?}");
+    for phase in ["comparing", "sending"] {
+        let of_phase: Vec<&Value> = before.iter().filter(|line| line["phase"] == phase).collect();
+        let done = |key: &str| of_phase.iter().map(|line| line[key].as_u64().unwrap()).collect::<Vec<_>>();
+        for (key, all) in [("done_bytes", 200_004), ("files_done", 2)] {
+            let done = done(key);
+            assert!(
+                done.is_sorted() && done.first() == Some(&0) && done.last() == Some(&all),
+                "{phase} {key}: {done:?}"
+            );
+        }
+        let without_speed = |line: &Value| {
+            let mut line = line.clone();
+            line.as_object_mut().unwrap().remove("bytes_per_second");
+            line
+        };
+        assert!(of_phase.windows(2).all(|two| without_speed(two[0]) != without_speed(two[1])), "twice: {of_phase:?}");
+    }
     assert_eq!((&last["event"], &last["files"], &last["created"]), (&"done".into(), &2.into(), &true.into()));
     assert_eq!(last["commit"], rig.receiver.commits("datasets/me/data", "v2")[0].id.as_str());
     assert_eq!(rig.receiver.files("datasets/me/data", "v2").len(), 2);
@@ -105,7 +123,7 @@ fn ctrl_c_commits_nothing_and_the_same_command_goes_on() {
     let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     for line in lines {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        if line["note"].is_null() && line["file"] == "adapter_model.safetensors" && line["file_done"] != 0 {
+        if line["phase"] == "sending" && line["file"] == "adapter_model.safetensors" && line["file_done"] != 0 {
             // SAFETY: a signal to a child that was not waited for yet.
             assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
         }

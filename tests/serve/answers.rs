@@ -1,6 +1,6 @@
 //! What a request gets.
 
-use crate::rig::{PICTURE, ROOT, Rig, about, data_url, question, read_reply};
+use crate::rig::{PICTURE, ROOT, Rig, about, beside, data_url, question, read_reply, without_model};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -105,6 +105,52 @@ fn each_adapter_is_a_model_and_an_unknown_one_is_told_the_list() {
     assert_eq!((reply.status, &reply.json()["error"]["code"]), (404, &json!("model_not_found")));
     assert!(reply.error().contains("org/base, scans, run-2"), "{}", reply.error());
     assert_eq!(rig.get("/v1/models/gpt-4o").status, 404);
+}
+
+#[test]
+fn a_profile_names_models_threads_and_picture_limits_and_options_come_first() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = |name: &str| temp.path().join(name).display().to_string();
+    for run in ["run-1", "run-2", "run-3"] {
+        std::fs::create_dir(temp.path().join(run)).unwrap();
+    }
+    let profile = format!(
+        "model_name_or_path: {ROOT}/assets/demo-model\nadapter_name_or_path: {},{}\nimage_max_pixels: 50176\n\
+         image_min_pixels: 12544\nuse_cpu: true\nnum_threads: 3\n",
+        path("run-1"),
+        path("run-2")
+    );
+    std::fs::write(path("p.yaml"), profile).unwrap();
+    // Writes down how the worker was started and what it was asked.
+    let (started, asked) = (path("started"), path("asked"));
+    let fake = beside("lightbox-fake-engine").display().to_string();
+    let line = "printf '%s\\n' \"$line\"";
+    let noted = format!("while IFS= read -r line; do {line} >>{asked}; {line}; done");
+    let script = format!("#!/bin/sh\necho \"$@\" >{started}\n{noted} | {fake} \"$@\"\n");
+    std::fs::write(path("engine"), script).unwrap();
+    std::fs::set_permissions(path("engine"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let serve = |args: &[&str], model: &str| {
+        let mut command = without_model();
+        command.args(["--profile", &path("p.yaml")]).args(args).env("LIGHTBOX_ENGINE", path("engine"));
+        let rig = Rig::start(command);
+        let reply = rig.chat(&with(question("Who?"), json!({"model": model})));
+        let said = reply.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+        let asked = std::fs::read_to_string(&asked).unwrap();
+        let ask: Value = serde_json::from_str(asked.lines().last().unwrap()).unwrap();
+        let pixels = [&ask["options"]["image_min_pixels"], &ask["options"]["image_max_pixels"]];
+        let pixels = pixels.map(|n| n.as_u64().unwrap());
+        let device = ask["model"]["device"].as_str().unwrap().to_owned();
+        (rig.models.clone(), said, std::fs::read_to_string(&started).unwrap(), pixels, device)
+    };
+    let (models, said, started, pixels, device) = serve(&[], "run-1+run-2");
+    assert_eq!(models, json!(["demo-model", "run-1+run-2"]));
+    assert_eq!(said, "run-1+run-2 with 0 pictures answers: Who?");
+    assert_eq!((started.as_str(), pixels, device.as_str()), ("answer --num-threads 3\n", [12_544, 50_176], "cpu"));
+    let (run, more) = (path("run-3"), ["--num-threads", "2", "--image-max-pixels", "25088"]);
+    let (models, said, started, pixels, _) = serve(&[&["--adapter", &run][..], &more].concat(), "run-3");
+    assert_eq!(models, json!(["demo-model", "run-3"]));
+    assert_eq!(said, "run-3 with 0 pictures answers: Who?");
+    assert_eq!((started.as_str(), pixels), ("answer --num-threads 2\n", [12_544, 25_088]));
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn what_does_not_fit_is_said_before_anything_listens() {
         (&["--adapter", "a=no/such/adapter"], "no/such/adapter"),
         (&["--adapter", "demo-model=assets/demo-model"], "two models are called demo-model"),
         (&["--image-max-pixels", "100", "--image-min-pixels", "200"], "image_min_pixels"),
+        (&["--profile", "no/such/profile.yaml"], "no/such/profile.yaml"),
     ] {
         let (code, said) = refused(args, &[]);
         assert!(code == Some(10) && said.contains(word), "{args:?}: {code:?} {said}");

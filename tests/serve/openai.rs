@@ -13,7 +13,7 @@ fn the_real_engine_answers_as_chat_does() {
         return;
     }
     let mut server = command();
-    server.env("LIGHTBOX_ENGINE", &program);
+    server.env("LIGHTBOX_ENGINE", &program).args(["--num-threads", "1"]);
     let rig = Rig::start(server);
     let picture = data_url(&std::fs::read(Path::new(ROOT).join(PICTURE)).unwrap());
     let mut asked = about(&[&picture], "Describe the image.");

@@ -20,8 +20,15 @@ pub struct Rig {
     said: Receiver<String>,
 }
 
-/// The command line without options, over the fake engine and the demo's model.
+/// The demo's model on the CPU, over the fake engine.
 pub fn command() -> Command {
+    let mut command = without_model();
+    command.args(["--model", "assets/demo-model", "--device", "cpu", "--dtype", "f32"]);
+    command
+}
+
+/// The command line without a model, over the fake engine.
+pub fn without_model() -> Command {
     let fake = beside("lightbox-fake-engine");
     assert!(fake.exists(), "{} is missing: run `cargo build` first", fake.display());
     let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
@@ -29,18 +36,7 @@ pub fn command() -> Command {
         command.env_remove(name);
     }
     command.current_dir(ROOT).env("LIGHTBOX_ENGINE", fake);
-    command.args([
-        "serve",
-        "--model",
-        "assets/demo-model",
-        "--port",
-        "0",
-        "--json",
-        "--device",
-        "cpu",
-        "--dtype",
-        "f32",
-    ]);
+    command.args(["serve", "--port", "0", "--json"]);
     command
 }
 

@@ -42,7 +42,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N")]
     pub image_min_pixels: Option<u64>,
     /// CPU threads of the model
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub num_threads: Option<usize>,
 }
 
@@ -74,6 +74,14 @@ pub fn parse_device(word: &str) -> Result<Device, String> {
             .map(Device::Cuda)
             .ok_or_else(|| "one of auto, cpu, cuda, cuda:0, cuda:1, …".to_owned()),
     }
+}
+
+/// A number of CPU threads.
+///
+/// # Errors
+/// What one looks like.
+pub fn parse_threads(word: &str) -> Result<usize, String> {
+    word.parse().ok().filter(|n| (1..=4096).contains(n)).ok_or_else(|| "a whole number from 1 to 4096".to_owned())
 }
 
 /// [`ModelArgs`] with every question answered: option, else profile, else what the adapter was trained with, else default.

@@ -27,7 +27,7 @@ pub enum Exit {
     NonFinite = 21,
     /// No space, or the run directory cannot be written.
     Disk = 22,
-    /// Another worker holds the run directory.
+    /// Another process has the run, or writes the same answers or export.
     Locked = 23,
     /// The GPU was lost.
     Device = 24,
@@ -41,7 +41,7 @@ impl Exit {
     /// For the end of `--help`.
     pub const HELP: &str = "Exit codes: 0 done · 1 failed · 2 wrong command line · 3 stopped, can be resumed · 10 a setting, name or path does not fit · \
         11 problems in the data · 12 the model or adapter cannot be used · 20 out of memory · 21 loss or gradient not finite · 22 disk · \
-        23 another worker has the run · 24 GPU · 70 internal · 127 the worker or its libtorch is missing · \
+        23 another process works there · 24 GPU · 70 internal · 127 the worker or its libtorch is missing · \
         130 left by Ctrl-C, the run goes on";
 
     /// What the exit code of one of our programs says; a code that none of them gives is a failure.

@@ -25,3 +25,4 @@ pub mod safe_text;
 pub mod seed;
 pub mod text;
 pub mod vision;
+pub mod words;

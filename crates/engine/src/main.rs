@@ -1,7 +1,7 @@
 //! The worker's command line. `lightbox` starts it; torchrun, srun or a person may as well.
 
 use clap::{Parser, Subcommand};
-use lightbox_core::args::{ChatArgs, CompareArgs, EvaluateArgs, ExportArgs, PredictArgs, ScoreArgs};
+use lightbox_core::args::{ChatArgs, CompareArgs, EvaluateArgs, ExportArgs, PredictArgs, ScoreArgs, parse_threads};
 use lightbox_core::exit::{self, Because, Exit};
 use lightbox_core::launch::{Launch, tell_torchrun};
 use lightbox_core::profile::Profile;
@@ -40,6 +40,9 @@ enum Command {
         /// Questions to one model that wait together are answered at once, so many at most
         #[arg(long, value_name = "N", default_value_t = 8)]
         batch_size: usize,
+        /// CPU threads of the models, whatever their adapters' runs say
+        #[arg(long, value_name = "N", value_parser = parse_threads)]
+        num_threads: Option<usize>,
     },
     /// Answers for a whole data set
     Predict(PredictArgs),
@@ -84,7 +87,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Score(args) => with_libtorch(|| commands::score::run(args)),
         Command::Chat(args) => with_libtorch(|| commands::chat::run(args)),
         // It takes stdout away before libtorch can print there.
-        Command::Answer { batch_size } => commands::answer::run(*batch_size),
+        Command::Answer { batch_size, num_threads } => commands::answer::run(*batch_size, *num_threads),
         Command::Predict(args) => with_libtorch(|| commands::predict::run(args)),
         Command::Compare(args) => with_libtorch(|| commands::compare::run(args)),
         Command::Evaluate(args) => with_libtorch(|| commands::evaluate::run(args)),

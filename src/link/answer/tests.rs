@@ -13,6 +13,7 @@ fn fake() -> Command {
     let engine = own.ancestors().nth(2).unwrap().join("lightbox-fake-engine");
     assert!(engine.exists(), "{} is missing: run `cargo build` first", engine.display());
     let mut command = Command::new(engine);
+    command.arg("answer");
     for name in ["LIGHTBOX_FAKE_TOKEN_MS", "LIGHTBOX_FAKE_LOAD_MS", "LIGHTBOX_FAKE_DIE_ON"] {
         command.env_remove(name);
     }

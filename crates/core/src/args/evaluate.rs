@@ -2,6 +2,7 @@
 
 use super::{DataArgs, GenerateArgs, ModelArgs, ResolvedModel};
 use crate::evaluate::predictions;
+use crate::text::Lang;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -166,6 +167,10 @@ pub struct ReportOptions {
     /// Seed of the confidence intervals
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub bootstrap_seed: u64,
+    /// Language of report.html and report.md; report.json is for programs [default: the workbench's settings', else the
+    /// locale's]
+    #[arg(long, value_enum)]
+    pub lang: Option<Lang>,
 }
 
 /// `lightbox report`

@@ -35,6 +35,7 @@ pub struct Comparison {
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub key: String,
+    /// In English.
     pub title: String,
     pub higher_is_better: bool,
     /// `None`: no sample counts, or the model's file does not have it.

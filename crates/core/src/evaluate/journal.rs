@@ -1,16 +1,22 @@
 //! Answers while they are being made: `FILE.partial`, one line each as they come, after a first line with the settings. A
 //! process that is killed at any instant loses at most the line it was writing; started again with the same settings it
 //! goes on behind the last whole one. [`Journal::finish`] makes the file of it, in the order of the data.
+//!
+//! One process writes a journal: the file itself is locked (`flock`) until it is finished or its process has ended, however.
 
 use super::predictions::{self, Prediction};
+use crate::exit::{Because, Exit};
 use crate::fs::{self, Appender};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fs::TryLockError;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub struct Journal {
     path: PathBuf,
+    /// Locked.
     file: Appender,
     /// By index.
     rows: BTreeMap<usize, Prediction>,
@@ -20,24 +26,23 @@ impl Journal {
     /// Opens the journal of `output`; `fresh`: without what an earlier process left.
     ///
     /// # Errors
-    /// Answers made with other settings, and which differ; a file that cannot be read or written.
+    /// [`Exit::Locked`]: another process is answering into `output`. [`Exit::Config`]: answers made with other settings, and
+    /// which differ. [`Exit::Disk`]: a file that cannot be read or written.
     pub fn open(output: &Path, settings: &Map<String, Value>, fresh: bool) -> Result<Self> {
         let path = beside(output, ".partial");
+        let mut file = locked(output, &path)?;
         if fresh {
-            fs::remove_file(&path)?;
+            file.cut(0).because(Exit::Disk)?;
         }
-        let text = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(e).with_context(|| format!("reading {}", path.display())),
-        };
+        let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display())).because(Exit::Disk)?;
         let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let mut lines = text[..whole].split_inclusive(|b| *b == b'\n');
         let mut rows = BTreeMap::new();
         let mut good = 0;
         if let Some(first) = lines.next() {
             let earlier: Map<String, Value> = serde_json::from_slice(first)
-                .with_context(|| format!("{}: the first line is damaged; --fresh begins anew", path.display()))?;
+                .with_context(|| format!("{}: the first line is damaged; --fresh begins anew", path.display()))
+                .because(Exit::Config)?;
             good += first.len() as u64;
             for line in lines {
                 // A machine that lost power may leave a line of zeros in the middle: what is behind it is made again.
@@ -46,12 +51,11 @@ impl Journal {
                 rows.insert(index, row);
                 good += line.len() as u64;
             }
-            refuse_other_settings(&path, &earlier, settings, rows.len())?;
+            refuse_other_settings(&path, &earlier, settings, rows.len()).because(Exit::Config)?;
         }
-        let mut file = fs::append_open(&path)?;
-        file.cut(good)?;
+        file.cut(good).because(Exit::Disk)?;
         if good == 0 {
-            file.append(format!("{}\n", json!(settings)).as_bytes())?;
+            file.append(format!("{}\n", json!(settings)).as_bytes()).because(Exit::Disk)?;
         }
         Ok(Self { path, file, rows })
     }
@@ -98,6 +102,29 @@ fn beside(output: &Path, ending: &str) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(ending);
     name.into()
+}
+
+/// The journal's file, made where it is missing, and nobody else's for as long as it is open.
+fn locked(output: &Path, path: &Path) -> Result<Appender> {
+    loop {
+        let file = fs::append_open(path).because(Exit::Disk)?;
+        match file.file().try_lock() {
+            // Some network file systems know no locks: two processes at once are the user's to avoid there.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(anyhow!(
+                    "another process is answering into {}; nothing was changed. Wait for it, or give another --output or --output-dir",
+                    output.display()
+                ))
+                .because(Exit::Locked);
+            }
+        }
+        // The process before may have finished between the two calls above: then this file has lost its name.
+        let own = file.file().metadata().because(Exit::Disk)?;
+        if path.metadata().is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
+            return Ok(file);
+        }
+    }
 }
 
 fn refuse_other_settings(
@@ -167,6 +194,26 @@ mod tests {
         let read: Vec<usize> =
             super::super::predictions::read(&output).unwrap().iter().filter_map(|r| r.index).collect();
         assert_eq!(read, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_second_process_is_refused_until_the_first_has_ended_and_takes_nothing_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("p.jsonl");
+        let mut first = Journal::open(&output, &settings(4), false).unwrap();
+        first.add([row(0)]).unwrap();
+        for (tokens, fresh) in [(4, false), (4, true), (5, false)] {
+            let error = Journal::open(&output, &settings(tokens), fresh).err().unwrap();
+            assert_eq!(crate::exit::code(&error), Exit::Locked, "{error}");
+            assert!(error.to_string().contains("another process") && error.to_string().contains("p.jsonl"), "{error}");
+        }
+        // Another file of the same folder is another matter.
+        Journal::open(&dir.path().join("q.jsonl"), &settings(4), false).unwrap();
+        drop(first);
+        let next = Journal::open(&output, &settings(4), false).unwrap();
+        assert_eq!(next.rows().len(), 1);
+        next.finish(&output, &settings(4)).unwrap();
+        assert!(Journal::open(&output, &settings(5), false).unwrap().rows().is_empty());
     }
 
     #[test]

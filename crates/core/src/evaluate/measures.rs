@@ -4,6 +4,8 @@ use super::classes::Classes;
 use super::interval::Ratio;
 use super::predictions::Prediction;
 use super::similarity::{Similarity, bleu_4, similarity};
+use super::words;
+use crate::text::Lang;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization;
@@ -65,7 +67,7 @@ impl Scores {
 pub struct Measure {
     /// In JSON, and behind `predict_` or `eval_`.
     pub key: String,
-    /// For people.
+    /// For people, in English; a report has it in their language.
     pub title: String,
     pub higher_is_better: bool,
     pub ratio: Ratio,
@@ -90,15 +92,15 @@ pub fn measures(scores: &[Scores], classes: Option<&Classes>) -> Vec<Measure> {
         mean("rouge-1", "ROUGE-1", &|s| s.similarity.rouge_1),
         mean("rouge-2", "ROUGE-2", &|s| s.similarity.rouge_2),
         mean("rouge-l", "ROUGE-L", &|s| s.similarity.rouge_l),
-        mean("exact_match", "exact match, %", &|s| share(s.exact_match)),
-        mean("exact_match_strict", "exact match, strict, %", &|s| share(s.exact_match_strict)),
+        mean("exact_match", words::EXACT_MATCH.get(Lang::En), &|s| share(s.exact_match)),
+        mean("exact_match_strict", words::EXACT_MATCH_STRICT.get(Lang::En), &|s| share(s.exact_match_strict)),
     ];
     for (i, group) in classes.map_or(&[][..], |c| &c.groups).iter().enumerate() {
         let counted = |s: &Scores| f64::from(u8::from(s.classes[i].label.is_some()));
         let right = |s: &Scores| share(s.classes[i].label.is_some() && s.classes[i].label == s.classes[i].answer);
         all.push(Measure {
             key: format!("accuracy_{}", group.name),
-            title: format!("{}: accuracy, %", group.name),
+            title: words::ACCURACY.fill(Lang::En, &[&group.name]),
             higher_is_better: true,
             ratio: Ratio {
                 numerator: scores.iter().map(right).collect(),
@@ -119,8 +121,8 @@ pub fn measures(scores: &[Scores], classes: Option<&Classes>) -> Vec<Measure> {
             ratio: ratio(),
             map,
         };
-        all.push(measure("loss", "loss of the label, nats per token", SAME));
-        all.push(measure("perplexity", "perplexity of the label", f64::exp));
+        all.push(measure("loss", words::LOSS.get(Lang::En), SAME));
+        all.push(measure("perplexity", words::PERPLEXITY.get(Lang::En), f64::exp));
     }
     all
 }

@@ -14,3 +14,4 @@ pub mod predictions;
 pub mod report;
 pub mod similarity;
 pub mod table;
+mod words;

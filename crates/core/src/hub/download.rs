@@ -3,7 +3,7 @@
 use super::HubError;
 use super::cache::RepoDir;
 use super::hash::Hash;
-use super::progress::{Meter, Notify, Progress};
+use super::progress::{Meter, Notify, Phase, Progress};
 use super::repo::{Filters, Kind, Listing, RemoteFile};
 use super::transfer::Transfer;
 use crate::fs;
@@ -50,7 +50,7 @@ pub fn download(
     }
     dir.ask_for(&listing.commit, &listing.repo.revision, &chosen)?;
     let notify: &mut Notify = notify;
-    let mut meter = Meter::new(chosen.len(), chosen.iter().map(|file| file.bytes).sum(), notify);
+    let mut meter = Meter::new(Phase::Loading, chosen.len(), chosen.iter().map(|file| file.bytes).sum(), notify);
     let transfer = Transfer { client: &listing.client, repo: &listing.repo, commit: &listing.commit, dir: &dir };
     for file in chosen {
         meter.begin(&file.path, file.bytes)?;

@@ -55,7 +55,7 @@ pub use error::HubError;
 pub use folder::{Folder, LocalFile};
 pub use hash::Hash;
 pub use part::DataPart;
-pub use progress::Progress;
+pub use progress::{Phase, Progress};
 pub use push::{Destination, Push, Pushed, destination, push};
 pub use remove::{remove, remove_from};
 pub use repo::{Filters, Kind, Listing, RemoteFile, Repo, list};

@@ -6,22 +6,39 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// How a download or an upload stands.
+/// What is being done with the files. Each phase counts from the beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// A download.
+    #[default]
+    Loading,
+    /// The first half of an upload: files are read and compared with the Hub's.
+    Comparing,
+    /// The second: what the Hub does not have goes there, and is committed.
+    Sending,
+}
+
+/// How a download or an upload stands. Within a phase neither `done_bytes` nor `files_done` ever falls.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Progress {
+    pub phase: Phase,
     /// The file that is being moved.
     pub file: String,
+    /// Falls where a file has to be moved anew.
     pub file_done: u64,
     pub file_bytes: u64,
-    /// Over all files, with what was there before.
+    /// Over all files of the phase, with what was there before. While a file is moved anew this stands still until there is
+    /// more of it than there was.
     pub done_bytes: u64,
     pub total_bytes: u64,
     pub files_done: usize,
+    /// Of the phase.
     pub files: usize,
     /// What went over the network in the last seconds.
     pub bytes_per_second: f64,
-    /// Why nothing moves just now: a broken connection and when it is tried again, another program's lock, files that
-    /// are compared.
+    /// Why nothing moves just now: a broken connection and when it is tried again, another program's lock, a
+    /// commit that is made.
     pub note: Option<String>,
 }
 
@@ -52,8 +69,8 @@ pub(super) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(files: usize, total_bytes: u64, notify: &'a mut Notify<'a>) -> Self {
-        let progress = Progress { files, total_bytes, ..Progress::default() };
+    pub fn new(phase: Phase, files: usize, total_bytes: u64, notify: &'a mut Notify<'a>) -> Self {
+        let progress = Progress { phase, files, total_bytes, ..Progress::default() };
         Self { progress, notify, before: 0, marks: VecDeque::from([(Instant::now(), 0)]), moved: 0 }
     }
 
@@ -69,9 +86,10 @@ impl<'a> Meter<'a> {
         self.tell()
     }
 
-    /// So much of the present file is here.
+    /// So much of the present file is here; less than before where it is moved anew.
     pub fn at(&mut self, done: u64) -> Result<(), HubError> {
-        (self.progress.file_done, self.progress.done_bytes) = (done, self.before + done);
+        self.progress.file_done = done;
+        self.progress.done_bytes = self.progress.done_bytes.max(self.before + done);
         self.tell()
     }
 
@@ -140,7 +158,7 @@ mod tests {
             seen.push(progress.clone());
             if progress.note.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let mut meter = Meter::new(2, 30, &mut notify);
+        let mut meter = Meter::new(Phase::Loading, 2, 30, &mut notify);
         meter.begin("a", 10).unwrap();
         meter.moved(10);
         meter.at(10).unwrap();
@@ -153,5 +171,23 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(30));
         let last = seen.last().unwrap();
         assert_eq!((last.file.as_str(), last.file_done, last.done_bytes, last.files_done), ("b", 5, 15, 1));
+    }
+
+    #[test]
+    fn a_file_that_is_moved_anew_takes_nothing_back_from_the_sum() {
+        let mut seen = Vec::new();
+        let mut notify = |progress: &Progress| {
+            seen.push((progress.file_done, progress.done_bytes));
+            ControlFlow::Continue(())
+        };
+        let mut meter = Meter::new(Phase::Sending, 2, 30, &mut notify);
+        meter.begin("a", 10).unwrap();
+        meter.finish().unwrap();
+        meter.begin("b", 20).unwrap();
+        for done in [15, 0, 12, 18] {
+            meter.at(done).unwrap();
+        }
+        meter.finish().unwrap();
+        assert_eq!(seen, [(0, 0), (10, 10), (0, 10), (15, 25), (0, 25), (12, 25), (18, 28), (20, 30)]);
     }
 }

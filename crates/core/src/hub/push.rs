@@ -11,7 +11,7 @@ use super::commit::{Change, Commits, Mode, is_there};
 use super::folder::{Folder, LocalFile};
 use super::hash::{Hash, Hasher};
 use super::lfs::{BATCH, Object, Storage, Way};
-use super::progress::{Meter, Notify, Progress};
+use super::progress::{Meter, Notify, Phase, Progress};
 use super::repo::{Listing, Repo, encode, is_hex, list};
 use serde::Serialize;
 use serde_json::json;
@@ -86,8 +86,8 @@ pub fn destination(repo: &Repo, private: bool, client: &Client) -> Result<Destin
     }
 }
 
-/// Sends what the Hub does not have and commits it. `notify` hears of every change and at least ten times a second; its
-/// `Break` stops with [`HubError::Cancelled`].
+/// Sends what the Hub does not have and commits it: [`Phase::Comparing`], then [`Phase::Sending`]. `notify` hears of every
+/// change and at least ten times a second; its `Break` stops with [`HubError::Cancelled`].
 ///
 /// # Errors
 /// Those of [`destination`]; a refusal, a network that stays broken, a file that changes while it is sent. Nothing is
@@ -121,7 +121,7 @@ pub fn push(push: &Push, notify: &mut dyn FnMut(&Progress) -> ControlFlow<()>) -
     }
     let mut notify = |progress: &Progress| notify(progress);
     let notify: &mut Notify = &mut notify;
-    let mut meter = Meter::new(changes.len(), pushed.bytes, notify);
+    let mut meter = Meter::new(Phase::Sending, changes.len(), pushed.bytes, notify);
     store(&Storage { client, repo }, &changes, &mut meter)?;
     let committed = commits.commit(&changes, &pushed.commit, &mut meter)?;
     (pushed.url, pushed.commit) = (committed.url, committed.commit);
@@ -138,8 +138,8 @@ fn changes<'a>(
     let wanted = || files.iter().zip(modes).filter(|(_, mode)| **mode != Mode::Ignored);
     let mut notify = |progress: &Progress| notify(progress);
     let notify: &mut Notify = &mut notify;
-    let mut meter = Meter::new(wanted().count(), wanted().map(|(file, _)| file.bytes).sum(), notify);
-    meter.note("reading, to compare with the Hub".into());
+    let bytes = wanted().map(|(file, _)| file.bytes).sum();
+    let mut meter = Meter::new(Phase::Comparing, wanted().count(), bytes, notify);
     let mut changes = Vec::new();
     for (file, mode) in wanted() {
         meter.begin(&file.path, file.bytes)?;

@@ -316,7 +316,7 @@ keys! {
         /// Needs `eval_dataset` or `val_size`. The most likely token is taken, unless the profile sets keys of drawing.
         predict_with_generate: bool = false;
         /// Lightbox's own. Evaluation samples that `predict_with_generate` has answered, spread evenly over all of them and
-        /// the same ones each time; 0: all.
+        /// the same ones each time; 0: all. Every evaluation keeps its answers in `samples/step-N/`, up to 10 KB for each picture.
         eval_generate_samples: usize = 32;
     }
     Output {

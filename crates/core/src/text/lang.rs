@@ -1,11 +1,14 @@
-//! The two languages that captions, questions and answers come in here, and telling which a text is in.
+//! The two languages that captions, questions and answers come in here, and that this program speaks; telling which a text
+//! is in.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// Language of a caption, a question or an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Language of a caption, a question or an answer, of the workbench or of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Lang {
+    #[default]
     En,
     Zh,
 }
@@ -29,6 +32,13 @@ impl Lang {
         }
     }
 
+    /// The user's, by the locale's variables in the order in which libc asks them.
+    pub fn of_locale(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set =
+            ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
+        if set.is_some_and(|locale| locale.to_ascii_lowercase().starts_with("zh")) { Self::Zh } else { Self::En }
+    }
+
     /// Chinese if there are at least as many Han characters as words in other letters, so that neither "CT 示左肺结节" nor
     /// "a nodule (结节) in the left lung" is taken for the other. A text without letters counts as English.
     pub fn of(text: &str) -> Self {
@@ -47,6 +57,17 @@ fn is_han(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::Lang;
+
+    #[test]
+    fn the_first_variable_that_is_set_decides_on_the_language() {
+        let lang = |set: &'static [(&str, &str)]| {
+            Lang::of_locale(|name| set.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned()))
+        };
+        assert_eq!(lang(&[("LANG", "zh_CN.UTF-8")]), Lang::Zh);
+        assert_eq!(lang(&[("LANG", "zh_CN.UTF-8"), ("LC_ALL", "C")]), Lang::En);
+        assert_eq!(lang(&[("LC_ALL", ""), ("LC_MESSAGES", "zh_TW")]), Lang::Zh);
+        assert_eq!(lang(&[]), Lang::En);
+    }
 
     #[test]
     fn a_text_is_chinese_where_han_characters_outnumber_words() {

@@ -24,10 +24,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 use tch::{Cuda, Device, Kind, Tensor};
 
-/// `batch`: so many questions are answered at once, if they wait.
-pub fn run(batch: usize) -> Result<Exit> {
+/// `batch`: so many questions are answered at once, if they wait; `num_threads`: CPU threads of every model.
+pub fn run(batch: usize, num_threads: Option<usize>) -> Result<Exit> {
     serve::stdio(|| {
         setup::start_libtorch();
+        super::set_threads(num_threads);
         Ok(Answers { batch, ..Answers::default() })
     })
 }

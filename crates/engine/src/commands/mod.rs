@@ -29,11 +29,16 @@ use tch::Kind;
 
 /// Loads what `--model`, `--adapter`, `--dtype` and `--device` name.
 fn load(m: &ResolvedModel) -> Result<Ready> {
-    if let Some(n) = m.num_threads {
-        tch::set_num_threads(n as i32);
-    }
+    set_threads(m.num_threads);
     let device = setup::device(m.device).because(Exit::Device)?;
     setup::load(&m.model, &m.adapters, kind(m.dtype), device)
+}
+
+/// CPU threads of all that is computed from here on; `None`: as many as libtorch thinks right.
+fn set_threads(wanted: Option<usize>) {
+    if let Some(n) = wanted {
+        tch::set_num_threads(n as i32);
+    }
 }
 
 /// Set by Ctrl-C or SIGTERM: what is begun is put in order before the program ends. A second one ends it at once.

@@ -92,7 +92,8 @@ impl<'a> Set<'a> {
     /// Answers all samples into `output`, with `adapters` on the model; goes on where an earlier process was stopped.
     ///
     /// # Errors
-    /// Answers of other settings in the way; a signal ([`Exit::Stopped`]); what loading or computing throws.
+    /// Answers of other settings in the way; another process that makes them ([`Exit::Locked`]); a signal
+    /// ([`Exit::Stopped`]); what loading or computing throws.
     pub fn predict(
         &self,
         ready: &Ready,
@@ -107,9 +108,7 @@ impl<'a> Set<'a> {
             let left_out = self.samples.dataset().len() - rows.len();
             return Ok(Done { rows, new: 0, batches: 0, time: Duration::ZERO, tokens: 0, left_out });
         }
-        // If not the disk's: answers of other settings are in the way.
-        let journal = Journal::open(output, &settings, work.fresh);
-        let mut journal = journal.map_err(|error| super::disk_or(error, Exit::Config))?;
+        let mut journal = Journal::open(output, &settings, work.fresh)?;
         let kept = journal.rows().len();
         if kept > 0 {
             eprintln!("{kept} answers are there from before; going on behind them");

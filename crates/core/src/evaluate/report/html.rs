@@ -1,19 +1,25 @@
 //! report.html: one file without scripts or links to anywhere, light or dark as its reader likes, and fit for paper.
 
 use super::super::predictions::question;
-use super::{Contents, Shown, Verdict, difference, estimate, marks, verdict};
+use super::{Contents, Shown, Verdict, difference, estimate, marks, verdict, words};
 use crate::evaluate::comparison::{Confusion, GroupTable};
 use crate::safe_text::clean;
+use crate::text::Lang;
+use crate::words::T;
 use base64::Engine;
+use std::fmt::Display;
 
 const STYLE: &str = include_str!("style.css");
 
 /// A page that is being written. Markup is a constant of this program and goes in as it is; anything else is escaped.
-struct Html(String);
+struct Html {
+    page: String,
+    lang: Lang,
+}
 
 impl Html {
     fn raw(&mut self, markup: &'static str) -> &mut Self {
-        self.0 += markup;
+        self.page += markup;
         self
     }
 
@@ -21,38 +27,50 @@ impl Html {
     fn text(&mut self, text: &str) -> &mut Self {
         for c in clean(text).chars() {
             match c {
-                '&' => self.0 += "&amp;",
-                '<' => self.0 += "&lt;",
-                '>' => self.0 += "&gt;",
-                '"' => self.0 += "&quot;",
-                '\'' => self.0 += "&#39;",
-                c => self.0.push(c),
+                '&' => self.page += "&amp;",
+                '<' => self.page += "&lt;",
+                '>' => self.page += "&gt;",
+                '"' => self.page += "&quot;",
+                '\'' => self.page += "&#39;",
+                c => self.page.push(c),
             }
         }
         self
     }
+
+    /// Words of the report.
+    fn say(&mut self, words: T) -> &mut Self {
+        self.text(words.get(self.lang))
+    }
+
+    /// Words with something in their places.
+    fn fill(&mut self, words: T, values: &[&dyn Display]) -> &mut Self {
+        self.text(&words.fill(self.lang, values))
+    }
+
+    /// Between two sentences.
+    fn gap(&mut self) -> &mut Self {
+        self.raw(words::gap(self.lang))
+    }
 }
 
 pub fn page(contents: &Contents) -> String {
-    let c = contents.comparison;
-    let mut h = Html(String::new());
+    let (c, lang) = (contents.comparison, contents.lang);
+    let mut h = Html { page: String::new(), lang };
+    h.raw("<!doctype html>\n<html lang=\"").raw(lang.code());
     // The policy is the second line of defence: even markup that came through could neither run nor load anything.
-    h.raw("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
-    h.text(contents.title).raw("</title>\n<style>\n").raw(STYLE).raw("</style></head><body>\n<h1>");
-    h.text(contents.title).raw("</h1>\n<p>");
-    h.text(&format!("{} samples that every model answered. ", c.samples.len()));
-    for (model, left_out) in c.models.iter().zip(&c.left_out).filter(|(_, n)| **n > 0) {
-        h.text(&format!("{left_out} answers of {model} are to other samples and count nowhere. "));
-    }
-    h.text(&super::intervals(c)).raw("</p>\n<h2>Measures</h2>\n<table><thead><tr><th></th>");
+    h.raw("\"><head><meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
+    h.text(&contents.title).raw("</title>\n<style>\n").raw(STYLE).raw("</style></head><body>\n<h1>");
+    h.text(&contents.title).raw("</h1>\n<p>").text(&super::preface(c, lang, str::to_owned));
+    h.raw("</p>\n<h2>").say(words::MEASURES).raw("</h2>\n<table><thead><tr><th></th>");
     for model in &c.models {
         h.raw("<th>").text(model).raw("</th>");
     }
     h.raw("</tr></thead><tbody>\n");
     for row in &c.measures {
-        h.raw("<tr><th>").text(&row.title).raw("</th>");
+        h.raw("<tr><th>").text(&words::measure(row, lang)).raw("</th>");
         for value in &row.values {
-            h.raw("<td>").text(&value.map_or("—".into(), |e| estimate(row, &e))).raw("</td>");
+            h.raw("<td>").text(&value.map_or("—".into(), |e| estimate(row, &e, lang))).raw("</td>");
         }
         h.raw("</tr>\n");
     }
@@ -60,27 +78,27 @@ pub fn page(contents: &Contents) -> String {
     differences(&mut h, contents);
     c.classes.iter().for_each(|group| classes(&mut h, group, &c.models));
     changed(&mut h, contents);
-    h.raw("<h2>Samples</h2>\n<p>");
-    h.text(&format!("{} of {}. ", contents.shown.len(), c.samples.len()));
-    h.raw("<mark>Marked</mark>: words of an answer that its label does not have there.</p>\n");
+    h.raw("<h2>").say(words::SAMPLES).raw("</h2>\n<p>");
+    h.fill(words::SHOWN, &[&contents.shown.len(), &c.samples.len()]).gap();
+    h.raw("<mark>").say(words::MARKED).raw("</mark>").say(words::MARKED_ARE).raw("</p>\n");
     contents.shown.iter().for_each(|shown| sample(&mut h, shown, &c.models));
     h.raw("</body></html>\n");
-    h.0
+    h.page
 }
 
 fn differences(h: &mut Html, contents: &Contents) {
-    let c = contents.comparison;
+    let (c, lang) = (contents.comparison, contents.lang);
     if c.models.len() < 2 {
         return;
     }
-    h.raw("<h2>Differences to ").text(&c.models[0]);
-    h.raw("</h2>\n<p>Paired: the same samples in each draw. Coloured where the interval leaves out 0.</p>\n<table><thead><tr><th></th>");
+    h.raw("<h2>").fill(words::DIFFERENCES, &[&c.models[0]]).raw("</h2>\n<p>");
+    h.say(words::PAIRED).gap().say(words::COLOURED).raw("</p>\n<table><thead><tr><th></th>");
     for model in &c.models[1..] {
         h.raw("<th>").text(model).raw("</th>");
     }
     h.raw("</tr></thead><tbody>\n");
     for row in &c.measures {
-        h.raw("<tr><th>").text(&row.title).raw("</th>");
+        h.raw("<tr><th>").text(&words::measure(row, lang)).raw("</th>");
         row.differences[1..].iter().for_each(|e| match e {
             None => drop(h.raw("<td>—</td>")),
             Some(e) => {
@@ -89,7 +107,7 @@ fn differences(h: &mut Html, contents: &Contents) {
                     Verdict::Worse => "<td class=\"worse\">",
                     Verdict::Open => "<td>",
                 });
-                h.text(&difference(row, e)).raw("</td>");
+                h.text(&difference(row, e, lang)).raw("</td>");
             }
         });
         h.raw("</tr>\n");
@@ -100,16 +118,17 @@ fn differences(h: &mut Html, contents: &Contents) {
 fn classes(h: &mut Html, group: &GroupTable, models: &[String]) {
     h.raw("<h2>").text(&group.name).raw("</h2>\n");
     if group.labels_without > 0 {
-        h.raw("<p>")
-            .text(&format!("{} labels name no class of it and do not count.", group.labels_without))
-            .raw("</p>\n");
+        h.raw("<p>").fill(words::LABELS_WITHOUT, &[&group.labels_without]).raw("</p>\n");
     }
     for (model, confusion) in models.iter().zip(&group.models) {
-        h.raw("<h3>").text(model).raw("</h3>\n<table><thead><tr><th>label \\ answer</th>");
+        h.raw("<h3>").text(model).raw("</h3>\n<table><thead><tr><th>").say(words::LABEL_DOWN).raw("</th>");
         for class in &group.classes {
             h.raw("<th>").text(class).raw("</th>");
         }
-        h.raw("<th>none</th><th>precision</th><th>recall</th><th>F1</th></tr></thead><tbody>\n");
+        for head in [words::NO_CLASS, words::PRECISION, words::RECALL, words::F1] {
+            h.raw("<th>").say(head).raw("</th>");
+        }
+        h.raw("</tr></thead><tbody>\n");
         for (i, class) in group.classes.iter().enumerate() {
             h.raw("<tr><th>").text(class).raw("</th>");
             for (j, n) in confusion.counts[i].iter().enumerate() {
@@ -128,7 +147,8 @@ fn classes(h: &mut Html, group: &GroupTable, models: &[String]) {
 
 fn unmatched(h: &mut Html, confusion: &Confusion) {
     if !confusion.unmatched.is_empty() {
-        h.raw("<p>").text(&super::markdown::unmatched(confusion)).raw("</p>\n");
+        let text = super::markdown::unmatched(confusion, h.lang);
+        h.raw("<p>").text(&text).raw("</p>\n");
     }
 }
 
@@ -138,38 +158,42 @@ fn changed(h: &mut Html, contents: &Contents) {
     if c.models.len() < 2 {
         return;
     }
-    h.raw("<h2>Largest changes</h2>\n<p>");
-    h.text(&format!("From {first} to {last}, by the mean of BLEU-4 and ROUGE-L.")).raw("</p>\n");
-    for (title, positions) in [("Better", &contents.better), ("Worse", &contents.worse)] {
-        h.raw("<h3>").text(title).raw("</h3>\n<ol>\n");
+    h.raw("<h2>").say(words::CHANGES).raw("</h2>\n<p>").fill(words::CHANGED_FROM, &[first, last]).raw("</p>\n");
+    for (title, positions) in [(words::BETTER, &contents.better), (words::WORSE, &contents.worse)] {
+        h.raw("<h3>").say(title).raw("</h3>\n<ol>\n");
         for &i in positions {
             let sample = &c.samples[i];
             h.raw("<li><a href=\"#s").text(&sample.index.to_string()).raw("\">");
-            h.text(&format!("sample {} ({:+.1})", sample.index, sample.gain())).raw("</a></li>\n");
+            h.fill(words::CHANGED, &[&sample.index, &format!("{:+.1}", sample.gain())]).raw("</a></li>\n");
         }
         h.raw("</ol>\n");
         if positions.is_empty() {
-            h.raw("<p>None.</p>\n");
+            h.raw("<p>").say(words::NOTHING_CHANGED).raw("</p>\n");
         }
     }
 }
 
 fn sample(h: &mut Html, shown: &Shown, models: &[String]) {
     let s = shown.sample;
-    h.raw("<section id=\"s").text(&s.index.to_string()).raw("\"><h3>").text(&format!("Sample {}", s.index));
+    h.raw("<section id=\"s").text(&s.index.to_string()).raw("\"><h3>").fill(words::SAMPLE, &[&s.index]);
     h.raw("</h3>\n<div class=\"pictures\">");
     for (i, picture) in shown.pictures.iter().enumerate() {
         match picture {
             Ok(jpeg) => {
                 let data = base64::engine::general_purpose::STANDARD.encode(jpeg);
-                h.raw("<img src=\"data:image/jpeg;base64,").text(&data);
-                h.raw("\" alt=\"").text(s.images.get(i).map_or("picture", String::as_str)).raw("\">");
+                h.raw("<img src=\"data:image/jpeg;base64,").text(&data).raw("\" alt=\"");
+                match s.images.get(i) {
+                    Some(path) => h.text(path),
+                    None => h.fill(words::PICTURE, &[&(i + 1)]),
+                };
+                h.raw("\">");
             }
             Err(why) => drop(h.raw("<p class=\"lost\">").text(why).raw("</p>")),
         }
     }
     h.raw("</div>\n<p class=\"question\">").text(&question(&s.prompt));
-    h.raw("</p>\n<div class=\"answers\"><div><h4>label</h4><p>").text(&s.label).raw("</p></div>\n");
+    h.raw("</p>\n<div class=\"answers\"><div><h4>").say(words::LABEL).raw("</h4><p>");
+    h.text(&s.label).raw("</p></div>\n");
     for (model, answer) in models.iter().zip(&s.answers) {
         h.raw("<div><h4>").text(model).raw("</h4><p>");
         for (text, differs) in marks::marked(&s.label, &answer.predict) {
@@ -178,7 +202,8 @@ fn sample(h: &mut Html, shown: &Shown, models: &[String]) {
                 false => h.text(&text),
             };
         }
-        h.raw("</p><p class=\"scores\">").text(&super::markdown::scores(answer)).raw("</p></div>\n");
+        let scores = super::markdown::scores(answer, h.lang);
+        h.raw("</p><p class=\"scores\">").text(&scores).raw("</p></div>\n");
     }
     h.raw("</div></section>\n");
 }
@@ -186,7 +211,7 @@ fn sample(h: &mut Html, shown: &Shown, models: &[String]) {
 /// For tests of the other formats, too.
 #[cfg(test)]
 pub(super) fn escaped(text: &str) -> String {
-    let mut h = Html(String::new());
+    let mut h = Html { page: String::new(), lang: Lang::En };
     h.text(text);
-    h.0
+    h.page
 }

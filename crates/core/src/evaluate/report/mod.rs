@@ -1,5 +1,6 @@
 //! A comparison as people read it: report.html (one file, no script, pictures inside), report.md (pictures beside it) and
-//! report.json (everything).
+//! report.json (everything, for programs). The first two are in their reader's language; what data and models say stays as it
+//! is.
 //!
 //! Questions, labels, answers, names and paths come from data and models: every one of them passes
 //! [`crate::safe_text::clean`] and the escaping of its format, and [`html`] cannot write a text that did not.
@@ -13,7 +14,9 @@ pub(super) use marks::marked;
 
 use super::comparison::{Comparison, Row, Sample};
 use super::interval::Estimate;
+use super::words;
 use crate::fs;
+use crate::text::Lang;
 use anyhow::Result;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -29,7 +32,8 @@ pub type Picture = Result<Vec<u8>, String>;
 
 /// What a report shows beside all measures.
 pub struct Contents<'a> {
-    title: &'a str,
+    title: String,
+    lang: Lang,
     comparison: &'a Comparison,
     /// Positions in the comparison's samples.
     better: Vec<usize>,
@@ -50,7 +54,7 @@ struct Shown<'a> {
 /// A file that cannot be written.
 pub fn write(
     dir: &Path,
-    title: &str,
+    lang: Lang,
     comparison: &Comparison,
     show: usize,
     pictures: &mut dyn FnMut(&Sample) -> Vec<Picture>,
@@ -73,7 +77,8 @@ pub fn write(
         .map(|&i| &comparison.samples[i])
         .map(|sample| Shown { sample, pictures: pictures(sample).into_iter().map(small).collect() })
         .collect();
-    let contents = Contents { title, comparison, better, worse, shown };
+    let title = words::TITLE.fill(lang, &[&comparison.models.join(", ")]);
+    let contents = Contents { title, lang, comparison, better, worse, shown };
 
     fs::create_dir_all(dir)?;
     let folder = dir.join(PICTURES);
@@ -84,7 +89,7 @@ pub fn write(
             fs::write_replacing(&folder.join(picture_name(shown.sample, nth)), jpeg)?;
         }
     }
-    let report = json!({"title": title, "report": 1, "comparison": comparison,
+    let report = json!({"title": contents.title, "report": 1, "comparison": comparison,
         "better": indices(comparison, &contents.better), "worse": indices(comparison, &contents.worse)});
     let files = [
         ("report.html", html::page(&contents)),
@@ -109,10 +114,13 @@ fn picture_name(sample: &Sample, nth: usize) -> String {
     format!("{}-{}.jpg", sample.index, nth + 1)
 }
 
-/// What the brackets are.
-fn intervals(c: &Comparison) -> String {
-    let (draws, seed) = (c.bootstrap_draws, c.bootstrap_seed);
-    format!("In brackets: 95 % of {draws} bootstrap draws over the samples (seed {seed}).")
+/// What was counted, and what the brackets are; `name` makes a model's name safe for the format.
+fn preface(c: &Comparison, lang: Lang, name: impl Fn(&str) -> String) -> String {
+    let mut sentences = vec![words::ANSWERED.fill(lang, &[&c.samples.len()])];
+    let left_out = c.models.iter().zip(&c.left_out).filter(|(_, n)| **n > 0);
+    sentences.extend(left_out.map(|(model, n)| words::LEFT_OUT.fill(lang, &[n, &name(model)])));
+    sentences.push(words::INTERVALS.fill(lang, &[&c.bootstrap_draws, &c.bootstrap_seed]));
+    sentences.join(words::gap(lang))
 }
 
 /// `12.34`, and losses, which are small, with four digits.
@@ -121,14 +129,14 @@ fn number(row: &Row, x: f64) -> String {
 }
 
 /// `12.34 (10.00 to 14.00)`
-pub fn estimate(row: &Row, e: &Estimate) -> String {
-    format!("{} ({} to {})", number(row, e.value), number(row, e.low), number(row, e.high))
+pub fn estimate(row: &Row, e: &Estimate, lang: Lang) -> String {
+    words::BETWEEN.fill(lang, &[&number(row, e.value), &number(row, e.low), &number(row, e.high)])
 }
 
 /// `+1.00 (0.50 to 1.50)`
-pub fn difference(row: &Row, e: &Estimate) -> String {
+fn difference(row: &Row, e: &Estimate, lang: Lang) -> String {
     let sign = if e.value > 0.0 { "+" } else { "" };
-    format!("{sign}{}", estimate(row, e))
+    format!("{sign}{}", estimate(row, e, lang))
 }
 
 /// What a difference says, beyond chance.

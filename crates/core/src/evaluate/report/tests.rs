@@ -39,7 +39,7 @@ fn a_report_shows_measures_differences_classes_changes_and_samples() {
         1 => vec![Err("not-there.png: there is no such file".into())],
         _ => vec![Ok(b"no picture".to_vec())],
     };
-    let files = write(dir.path(), "base and tuned", &c, 100, &mut pictures).unwrap();
+    let files = write(dir.path(), Lang::En, &c, 100, &mut pictures).unwrap();
     assert_eq!(files.len(), 3);
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     let md = read("report.md");
@@ -61,14 +61,39 @@ fn a_report_shows_measures_differences_classes_changes_and_samples() {
     let jpeg = std::fs::read(dir.path().join("report-pictures/0-1.jpg")).unwrap();
     assert!(thumbnail::jpeg(&jpeg).is_ok(), "the picture beside report.md can be read");
     // A second report takes the place of the first, its pictures too.
-    write(dir.path(), "again", &c, 100, &mut |_| vec![]).unwrap();
+    write(dir.path(), Lang::En, &c, 100, &mut |_| vec![]).unwrap();
     assert!(!dir.path().join("report-pictures").exists() && !read("report.html").contains("base64"));
+}
+
+#[test]
+fn a_report_is_in_its_reader_s_language_and_leaves_data_and_json_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let c = comparison();
+    let mut pictures = |s: &Sample| match s.index {
+        0 => vec![Ok(PICTURE.to_vec())],
+        1 => vec![Err("not-there.png: there is no such file".into())],
+        _ => vec![],
+    };
+    let mut measures = Vec::new();
+    for &lang in Lang::ALL {
+        let code = lang.code();
+        write(dir.path(), lang, &c, 100, &mut pictures).unwrap();
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        insta::assert_snapshot!(format!("markdown-{code}"), read("report.md"));
+        let html = read("report.html").replace(include_str!("style.css"), "…");
+        let (before, picture) = html.split_once("base64,").unwrap();
+        let after = &picture[picture.find('"').unwrap()..];
+        insta::assert_snapshot!(format!("html-{code}"), format!("{before}base64,…{after}"));
+        let json: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+        measures.push(json["comparison"].clone());
+    }
+    assert_eq!(measures[0], measures[1]);
 }
 
 #[test]
 fn few_are_shown_but_those_that_changed_most_always() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), "t", &comparison(), 0, &mut |_| vec![]).unwrap();
+    write(dir.path(), Lang::En, &comparison(), 0, &mut |_| vec![]).unwrap();
     let md = std::fs::read_to_string(dir.path().join("report.md")).unwrap();
     assert!(md.contains("### Sample 0") && md.contains("### Sample 1") && !md.contains("### Sample 2"), "{md}");
 }
@@ -88,13 +113,15 @@ fn hostile_text_is_shown_and_does_nothing() {
         0 => vec![Err(HOSTILE.to_owned())],
         _ => vec![Ok(PICTURE.to_vec())],
     };
-    write(dir.path(), HOSTILE, &c, 10, &mut pictures).unwrap();
-    for name in ["report.html", "report.md"] {
-        let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
-        for part in ["<script", "<img src=x", "<b>", "<i>", "\u{1b}", "\u{7}", "\u{9b}", "\u{202e}"] {
-            assert!(!text.contains(part), "{name} has {part:?}");
+    for &lang in Lang::ALL {
+        write(dir.path(), lang, &c, 10, &mut pictures).unwrap();
+        for name in ["report.html", "report.md"] {
+            let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+            for part in ["<script", "<img src=x", "<b>", "<i>", "\u{1b}", "\u{7}", "\u{9b}", "\u{202e}"] {
+                assert!(!text.contains(part), "{name} has {part:?}");
+            }
+            assert!(text.contains("alert(1)"), "{name}: it is shown all the same");
         }
-        assert!(text.contains("alert(1)"), "{name}: it is shown all the same");
     }
     let md = std::fs::read_to_string(dir.path().join("report.md")).unwrap();
     assert!(!md.contains("![x]") && !md.contains("\n# h") && !md.contains("[l]("), "{md}");
