@@ -47,7 +47,7 @@ use() {
 
 if [ -n "${LIBTORCH:-}" ]; then
     case "$(version_of "$LIBTORCH")" in
-    2.11.*) use "$(cd "$LIBTORCH" && pwd)" ;;
+    2.11.*) use "$(cd "$LIBTORCH" && pwd -P)" ;; # -P: it may be target/libtorch itself
     '') fail "LIBTORCH=$LIBTORCH is not a libtorch folder with lib/ and include/; correct the variable or unset it." ;;
     *) fail "LIBTORCH=$LIBTORCH is version $(version_of "$LIBTORCH"), but $version is needed; correct the variable or unset it." ;;
     esac
