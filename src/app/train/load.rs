@@ -1,7 +1,7 @@
 //! Before a run can begin, what its profile names of a Hub has to be here: the user is asked, with sizes, and nothing is
 //! loaded before the answer.
 
-use super::{Effect as Of, action, effect};
+use super::{Effect as Of, action, effect, estimate};
 use crate::app::cursor::Cursor;
 use crate::app::messages::Level;
 use crate::app::overlay::Overlay;
@@ -75,7 +75,8 @@ pub fn update(app: &mut App, msg: Msg) -> Effects {
         }
         Msg::Loaded => {
             app.say(Level::Good, app.t(text::LOADED));
-            Vec::new()
+            // before, there was nothing to estimate from
+            estimate::again(app)
         }
     }
 }
