@@ -82,6 +82,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
                 // SAFETY: no other thread has been started.
                 unsafe { std::env::set_var(CUBLAS, ":4096:8") };
             }
+            setup::keep_freed_memory();
             with_libtorch(|| train::train(&profile))
         }
         Command::Score(args) => with_libtorch(|| commands::score::run(args)),
