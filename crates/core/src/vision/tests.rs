@@ -225,6 +225,38 @@ fn jpeg_cut_anywhere_is_truncated() {
 }
 
 #[test]
+fn jpeg_passes_the_check_exactly_if_it_can_be_decoded() {
+    let names = ["jpeg_420.jpg", "jpeg_420_prog.jpg", "jpeg_CMYK.jpg", "jpeg_restart.jpg", "jpeg_q60.jpg"];
+    let mut refused = 0;
+    for name in names {
+        let file = read(&format!("preprocess/formats/{name}"));
+        for at in (2..file.len()).step_by(3) {
+            let mut changed = file.clone();
+            changed[at] ^= 1 << (at % 8);
+            let (checked, decoded) = (check(&changed), decode_rgb(&changed, None));
+            refused += usize::from(checked.is_err());
+            let (checked, decoded) = (checked.map(drop).map_err(|e| e.kind()), decoded.map(drop).map_err(|e| e.kind()));
+            assert_eq!(checked, decoded, "{name}, byte {at}");
+        }
+    }
+    assert!(refused > 100, "{refused} of them are damaged");
+}
+
+#[test]
+fn jpeg_is_blank_if_all_its_pixels_are_the_same_and_not_if_only_the_means_of_its_blocks_are() {
+    let jpeg = |value: fn(u32, u32) -> u8| {
+        let image = image::RgbImage::from_fn(40, 24, |x, y| image::Rgb([value(x, y); 3]));
+        let mut file = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut file, image::ImageFormat::Jpeg).unwrap();
+        file.into_inner()
+    };
+    let is_blank = |file: &[u8]| check_content(file).unwrap().blank;
+    assert!(is_blank(&jpeg(|_, _| 90)));
+    assert!(!is_blank(&jpeg(|x, y| if (x / 4 + y / 4) % 2 == 0 { 60 } else { 200 })));
+    assert!(!is_blank(&jpeg(|x, _| x as u8 * 5)));
+}
+
+#[test]
 fn jpeg_with_lost_data_is_broken_and_with_stray_bytes_is_not() {
     let file = read("preprocess/formats/jpeg_q60.jpg");
     let scan = file.windows(2).position(|marker| marker == [0xff, 0xda]).unwrap();
