@@ -10,6 +10,7 @@ use super::template::{IMAGE_MARK, message_text, system_block};
 use super::{Conversation, EncodeError, IGNORE_INDEX, Role, Tokenizer, image_tokens};
 use crate::vision::Grid;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The keys of a profile that decide about ids and labels.
 #[derive(Debug, Clone)]
@@ -213,12 +214,15 @@ fn encode_messages(
         .collect::<Result<_, _>>()?;
     let mut sizes = sizes.as_slice();
 
-    let system = encode_text(t, &system_block(c.system.as_deref(), default_system, c.tools.as_deref())?)?;
+    let system = system_block(c.system.as_deref(), default_system, c.tools.as_deref())?;
+    let system = t.encode_again(&system).map_err(failed)?;
     check_pads(t, &system, 0, || "the system text or the tools".into())?;
     let mut pieces = Vec::with_capacity(c.messages.len());
     for (i, message) in c.messages.iter().enumerate() {
         let number = i + 1;
-        let ids = encode_text(t, &message_text(message, number)?)?;
+        let text = message_text(message, number)?;
+        let ids = if message.role.answers() { t.encode(&text).map(Arc::from) } else { t.encode_again(&text) };
+        let ids = ids.map_err(failed)?;
         let marks = message.content.matches(IMAGE_MARK).count();
         if check_pads(t, &ids, marks, || format!("message {number}"))? < marks {
             let reason = format!("an {IMAGE_MARK} mark lies in a part that the call does not keep");
@@ -226,14 +230,14 @@ fn encode_messages(
         }
         let (own, rest) = sizes.split_at(marks);
         sizes = rest;
-        let before = if i == 0 { system.as_slice() } else { &[] };
+        let before: &[i64] = if i == 0 { &system } else { &[] };
         pieces.push(expand(t, before, &ids, own));
     }
     Ok(pieces)
 }
 
-fn encode_text(t: &Tokenizer, text: &str) -> Result<Vec<i64>, EncodeError> {
-    t.encode(text).map_err(|e| EncodeError::Tokenizer(format!("{e:#}")))
+fn failed(e: anyhow::Error) -> EncodeError {
+    EncodeError::Tokenizer(format!("{e:#}"))
 }
 
 /// How many image pads there are; more than `marks`, or a video pad, were written in the text itself.

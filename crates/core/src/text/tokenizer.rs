@@ -2,12 +2,17 @@
 //! the labels and the positions need. Byte-level BPE as Qwen2 uses it. Read next: `stream.rs` for text as it is generated.
 use super::{StreamDecoder, byte_level};
 use anyhow::{Context, bail, ensure};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokenizers::DecoderWrapper;
 
 /// Qwen2-VL's file has 7 MB; the cap keeps a wrong or hostile file from filling memory.
 const MAX_FILE_BYTES: u64 = 128 << 20;
+
+/// Texts that are kept with their ids, and how long they may be: 2 MB at most.
+const KEPT: usize = 256;
+const KEPT_BYTES: usize = 1024;
 
 /// tokenizer.json of a model folder and the ids of its special tokens (looked up by content, never assumed).
 pub struct Tokenizer {
@@ -21,7 +26,11 @@ pub struct Tokenizer {
     /// Stands once for each merged patch of a picture.
     pub image_pad: i64,
     pub video_pad: i64,
+    /// Of the file.
+    digest: blake3::Hash,
     inner: tokenizers::Tokenizer,
+    /// Texts that came before, with their ids: the system text and the questions of most data sets are the same few.
+    kept: RwLock<HashMap<Box<str>, Arc<[i64]>>>,
     /// The same with special tokens switched off; made when first asked for, because it doubles the memory.
     plain: OnceLock<tokenizers::Tokenizer>,
 }
@@ -71,15 +80,38 @@ impl Tokenizer {
             vision_end: special("<|vision_end|>")?,
             image_pad: special("<|image_pad|>")?,
             video_pad: special("<|video_pad|>")?,
+            digest: blake3::hash(json),
             inner,
+            kept: RwLock::default(),
             plain: OnceLock::new(),
         })
+    }
+
+    /// Hash of the tokenizer.json it was made of, in hexadecimal digits.
+    pub fn digest(&self) -> String {
+        self.digest.to_hex().to_string()
     }
 
     /// Ids of `text`; nothing is added around it. Special tokens written in `text` become special ids, as in
     /// LLaMA-Factory without `split_special_tokens`.
     pub fn encode(&self, text: &str) -> anyhow::Result<Vec<i64>> {
         encode(&self.inner, text)
+    }
+
+    /// [`Self::encode`] for texts that are likely to come again, which is nearly all that encoding a sample costs.
+    pub(super) fn encode_again(&self, text: &str) -> anyhow::Result<Arc<[i64]>> {
+        let may_be_kept = {
+            let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(ids) = kept.get(text) {
+                return Ok(ids.clone());
+            }
+            kept.len() < KEPT && text.len() <= KEPT_BYTES
+        };
+        let ids: Arc<[i64]> = self.encode(text)?.into();
+        if may_be_kept {
+            self.kept.write().unwrap_or_else(PoisonError::into_inner).insert(text.into(), ids.clone());
+        }
+        Ok(ids)
     }
 
     /// Ids of `text` in which special tokens are ordinary characters: nobody can forge a turn or a picture with it.
