@@ -1,5 +1,5 @@
 //! Data sets of very many samples, with the real binaries: looking at one takes the same memory whatever its size, training
-//! without `streaming` some bytes a sample, and with it none.
+//! without `streaming` some bytes a sample, and with it none; a pass over all of them that is killed goes on where it was.
 //!
 //! 25 shards of 4,000 rows are 100,000; `make torture` (`LIGHTBOX_TORTURE=20`) makes it 25 million.
 
@@ -12,6 +12,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 const SHARDS: usize = 25;
 
@@ -86,6 +87,7 @@ fn write_shard(path: &Path, rows: usize) {
 /// A program that has ended.
 struct Ran {
     stdout: String,
+    stderr: String,
     /// The largest memory that it ever had, in bytes.
     peak: u64,
 }
@@ -106,7 +108,28 @@ fn measured(command: &mut Command) -> Ran {
     assert_eq!(waited, child.id() as libc::pid_t);
     let read = |name: &str| std::fs::read_to_string(unique.path().join(name)).unwrap();
     assert_eq!(status, 0, "{command:?}: wait status {status}\n{}\n{}", read("stdout"), read("stderr"));
-    Ran { stdout: read("stdout"), peak: usage.ru_maxrss as u64 * 1024 }
+    Ran { stdout: read("stdout"), stderr: read("stderr"), peak: usage.ru_maxrss as u64 * 1024 }
+}
+
+/// Starts it, and kills it when `journal` has got something.
+fn killed_when_it_has_kept(command: &mut Command, journal: impl Fn() -> Option<PathBuf>) {
+    command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "PASSIVE").env_remove("LIGHTBOX_FAULTS");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(120);
+    while journal().and_then(|path| path.metadata().ok()).is_none_or(|meta| meta.len() < 1000) {
+        assert!(Instant::now() < until, "nothing was kept");
+        assert!(child.try_wait().unwrap().is_none(), "it ended before anything was kept");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// How many samples a program says it need not read again.
+fn kept(ran: &Ran) -> usize {
+    let words: Vec<&str> = ran.stderr.split_whitespace().collect();
+    let at = words.windows(2).position(|pair| pair[1] == "samples" && pair[0].parse::<usize>().is_ok());
+    words[at.unwrap_or_else(|| panic!("it began anew: {}", ran.stderr))].parse().unwrap()
 }
 
 fn data(args: &[&str]) -> Ran {
@@ -115,6 +138,14 @@ fn data(args: &[&str]) -> Ran {
 
 /// Trains two updates on the data set in `folder`.
 fn train(name: &str, folder: &Path, extra: &str) -> (Ran, Value) {
+    let run = prepare(name, folder, extra);
+    let ran = measured(&mut engine(&run));
+    let results = std::fs::read_to_string(run.join("all_results.json")).unwrap();
+    (ran, serde_json::from_str(&results).unwrap())
+}
+
+/// The folder of a run that has not begun.
+fn prepare(name: &str, folder: &Path, extra: &str) -> PathBuf {
     let run = sets().temp.path().join(name);
     std::fs::create_dir(&run).unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/tiny-tied");
@@ -127,10 +158,13 @@ fn train(name: &str, folder: &Path, extra: &str) -> (Ran, Value) {
         run.display()
     );
     std::fs::write(run.join("profile.yaml"), profile).unwrap();
-    let engine = Path::new(env!("CARGO_BIN_EXE_lightbox")).with_file_name("lightbox-engine");
-    let ran = measured(Command::new(engine).arg("train").arg(&run).env("LIGHTBOX_STATE", run.with_extension("state")));
-    let results = std::fs::read_to_string(run.join("all_results.json")).unwrap();
-    (ran, serde_json::from_str(&results).unwrap())
+    run
+}
+
+fn engine(run: &Path) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_lightbox")).with_file_name("lightbox-engine"));
+    command.arg("train").arg(run).env("LIGHTBOX_STATE", run.with_extension("state"));
+    command
 }
 
 const MIB: u64 = 1 << 20;
@@ -165,11 +199,41 @@ fn training_takes_some_bytes_a_sample_and_with_streaming_none() {
     let rows = (SHARDS * shard_rows()) as u64;
     let (few, results) = train("few", one, "");
     assert!(results["train_loss"].as_f64().unwrap() > 0.0);
-    let (all, _) = train("all", many, "");
+    let (all, whole) = train("all", many, "");
     // 24 bytes a sample, the order of an epoch in 4, another 4 while it is made; vectors that grow, and what the allocator holds.
     no_more_than(all.peak, few.peak, 64 * rows + 32 * MIB);
+    // Killed while the samples are checked, it goes on behind those that are, and learns the same.
+    let run = prepare("killed", many, "");
+    killed_when_it_has_kept(&mut engine(&run), || Some(run.join("checked.rows")));
+    let resumed = measured(&mut engine(&run));
+    assert!((1..SHARDS * shard_rows()).contains(&kept(&resumed)));
+    assert!(!run.join("checked.rows").exists(), "what is done needs no journal");
+    let results: Value = serde_json::from_slice(&std::fs::read(run.join("all_results.json")).unwrap()).unwrap();
+    assert_eq!(results["train_loss"], whole["train_loss"]);
+    no_more_than(resumed.peak, few.peak, 64 * rows + 32 * MIB);
     let (streamed, results) =
         train("streamed", many, "streaming: true\nval_size: 4\neval_strategy: steps\neval_steps: 1\n");
     assert!(results["eval_loss"].as_f64().unwrap() > 0.0, "{results}");
     no_more_than(streamed.peak, few.peak, 32 * MIB);
+}
+
+#[test]
+fn a_check_that_is_killed_goes_on_where_it_was_and_finds_the_same() {
+    let many = sets().many.to_str().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let unfinished = || std::fs::read_dir(state.path().join("unfinished")).into_iter().flatten().flatten();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lightbox"));
+        command.args(["data", "check", many, "--json"]).env("LIGHTBOX_STATE", state.path());
+        command
+    };
+    killed_when_it_has_kept(&mut check(), || unfinished().next().map(|entry| entry.path()));
+    let resumed = measured(&mut check());
+    let kept = kept(&resumed);
+    assert!((1..SHARDS * shard_rows()).contains(&kept), "{kept}");
+    assert_eq!(unfinished().count(), 0, "what is done needs no journal");
+    let whole = measured(&mut check());
+    assert!(!whole.stderr.contains("going on"), "{}", whole.stderr);
+    let report = |ran: &Ran| serde_json::from_str::<Value>(&ran.stdout).unwrap();
+    assert_eq!(report(&resumed), report(&whole));
 }

@@ -1,10 +1,12 @@
 //! Progress on standard error: a bar on a terminal, else a line every few seconds (nothing for quick work), so that
-//! logs stay short.
+//! logs stay short. Ctrl-C and SIGTERM end the work at its next step.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lightbox_core::data::Step;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -14,10 +16,13 @@ pub struct Progress {
     start: Instant,
     bar: Option<ProgressBar>,
     last: Instant,
+    stop: Arc<AtomicBool>,
 }
 
 impl Progress {
-    pub fn new(what: &'static str) -> Self {
+    /// # Errors
+    /// Signals cannot be caught.
+    pub fn new(what: &'static str) -> std::io::Result<Self> {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             // The template is a constant; were it wrong, the default style would do.
@@ -28,7 +33,7 @@ impl Progress {
             }
             bar.with_message(what)
         });
-        Self { what, start: Instant::now(), bar, last: Instant::now() }
+        Ok(Self { what, start: Instant::now(), bar, last: Instant::now(), stop: super::stop_flag()? })
     }
 
     /// What is counted from now on.
@@ -39,7 +44,8 @@ impl Progress {
         }
     }
 
-    pub fn set(&mut self, done: usize, total: usize) {
+    /// `Break` where the work is to stop.
+    pub fn set(&mut self, done: usize, total: usize) -> ControlFlow<()> {
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
@@ -48,6 +54,7 @@ impl Progress {
             let seconds = self.start.elapsed().as_secs_f64();
             eprintln!("{}: {done}/{total}, {:.0} s, {:.0} a second", self.what, seconds, done as f64 / seconds);
         }
+        if self.stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// A line of its own, above the bar.
@@ -58,10 +65,9 @@ impl Progress {
         }
     }
 
-    /// [`Self::set`] for passes over a data set, which it never stops.
+    /// [`Self::set`] for passes over a data set.
     pub fn step(&mut self, step: &Step<'_>) -> ControlFlow<()> {
-        self.set(step.done, step.total);
-        ControlFlow::Continue(())
+        self.set(step.done, step.total)
     }
 
     /// Removes the bar; seconds since the start.

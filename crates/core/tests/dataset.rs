@@ -101,7 +101,7 @@ fn llamafactorys_broken_samples_each_become_a_problem_and_the_good_ones_stay() {
         ("bad_img_in_answer", None),
     ] {
         let d = open(&golden(), &[name]).unwrap();
-        let report = check(&d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
+        let report = check(&d, 0..d.len(), None, None, &mut |_| ControlFlow::Continue(()));
         let kinds: Vec<&str> = report.problems.iter().map(|p| p.kind).collect();
         assert_eq!(kinds, Vec::from_iter(expected), "{name}: {:?}", report.problems);
         assert_eq!(report.good, d.len() - kinds.len(), "{name}");
@@ -283,6 +283,27 @@ fn num_samples_draws_as_numpy_does_across_sets() {
 }
 
 #[test]
+fn a_part_of_a_split_is_taken_before_samples_are_drawn_or_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: String =
+        (0..20).map(|i| json!({"instruction": i.to_string(), "output": "x"}).to_string() + "\n").collect();
+    std::fs::write(dir.path().join("a.jsonl"), rows).unwrap();
+    let of = |entry: Value| json!({"file_name": "a.jsonl", "split": entry["split"], "num_samples": entry["n"]});
+    let entries =
+        json!({"tail": of(json!({"split": "train[-25%:]"})), "drawn": of(json!({"split": "train[10:17]", "n": 4}))});
+    std::fs::write(dir.path().join("dataset_info.json"), entries.to_string()).unwrap();
+    let questions = |name: &str, max_samples| {
+        let d = Dataset::open(&DatasetOptions { max_samples, ..options(dir.path(), &[name]) }).unwrap();
+        let question = |i| d.get(i).unwrap().conversation.messages[0].content.parse().unwrap();
+        (0..d.len()).map(question).collect::<Vec<usize>>()
+    };
+    assert_eq!(questions("tail", None), [15, 16, 17, 18, 19]);
+    assert_eq!(questions("tail", Some(2)), [15, 16]);
+    // numpy 2.4: seed(42); permutation(7)[:4], as in the test above
+    assert_eq!(questions("drawn", None), [10, 11, 15, 12]);
+}
+
+#[test]
 fn a_folder_of_files_is_one_set_and_mixed_types_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let parts = dir.path().join("parts");
@@ -358,7 +379,7 @@ fn samples_are_the_usable_ones_in_their_order_and_the_bad_are_named() {
     let encoder = encoder(&tiny, PixelBudget { min: 1024, max: 65536 }, &options);
     let d = open(&golden(), &["bad_missing_image", "demo", "bad_fewer_images", "bad_all"]).unwrap();
     let (mut last, mut problems) = ((0, 0), Vec::new());
-    let samples = Samples::check(Arc::new(d), None, &encoder, &mut |step| {
+    let samples = Samples::check(Arc::new(d), None, &encoder, None, &mut |step| {
         last = (step.done, step.total);
         problems.extend(step.problems.iter().map(|p| (p.index, p.kind)));
     })
@@ -394,7 +415,7 @@ fn a_sample_that_has_changed_since_it_was_checked_is_not_taken_for_the_old_one()
     let (tiny, options) = (tiny(), encode_options());
     let encoder = encoder(&tiny, PixelBudget::default(), &options);
     let d = open(Path::new("."), &[file.to_str().unwrap()]).unwrap();
-    let samples = Samples::check(Arc::new(d), None, &encoder, &mut |_| {}).unwrap();
+    let samples = Samples::check(Arc::new(d), None, &encoder, None, &mut |_| {}).unwrap();
     // As many bytes as before, so the place of the second row has not changed.
     std::fs::write(&file, format!("{}\n{}\n", row("up !"), row("here"))).unwrap();
     let problem = samples.load(0, &encoder).unwrap_err();

@@ -59,7 +59,7 @@ impl Set {
 }
 
 fn checked(d: &Dataset) -> CheckReport {
-    let report = check(d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
+    let report = check(d, 0..d.len(), None, None, &mut |_| ControlFlow::Continue(()));
     assert_eq!(report.by_kind.values().sum::<usize>(), report.problems.len());
     report
 }
@@ -391,7 +391,7 @@ fn a_picture_that_vanishes_between_check_and_reading_is_left_out_and_counted() {
     };
     let mut bad = Vec::new();
     let mut watch = |step: Step<'_>| bad.extend(step.problems.iter().map(|p| (p.index, p.kind)));
-    let samples = Samples::check(Arc::new(open), None, &encoder, &mut watch).unwrap();
+    let samples = Samples::check(Arc::new(open), None, &encoder, None, &mut watch).unwrap();
     assert_eq!((0..samples.len()).map(|row| samples.index(row)).collect::<Vec<_>>(), [1]);
     assert_eq!(bad, [(0, "image_missing")]);
 }

@@ -1,14 +1,15 @@
 //! `lightbox data check`
 
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
-use super::select::{default_name, stopped, watch};
+use super::select::{default_name, watch};
+use super::unfinished;
 use crate::cli::progress::Progress;
 use crate::cli::runs::words::size;
 use crate::cli::table::table;
 use anyhow::Result;
 use clap::Args;
 use lightbox_core::data::select::{FixOptions, FixReport, Remove, fix};
-use lightbox_core::data::{CheckReport, check};
+use lightbox_core::data::{CheckReport, Step, check};
 use lightbox_core::exit::Exit;
 use lightbox_core::safe_text::{clean, clean_line};
 use std::io::Write;
@@ -50,8 +51,9 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
     let dataset = args.source.open()?;
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
-    let mut progress = Progress::new("checking");
     let range = args.range.of(dataset.len());
+    let mut journal = unfinished::journal("check", &dataset, encoder.as_ref(), &format!("{range:?}"));
+    let mut progress = Progress::new("checking")?;
     let (report, fixed) = match &args.out {
         Some(out) => {
             let options = FixOptions {
@@ -60,14 +62,21 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
                 remove: Remove::parse(&args.fix)?,
                 overwrite: args.overwrite,
             };
-            match fix(&dataset, range, encoder.as_ref(), &options, &mut watch(&mut progress)?)? {
+            match fix(&dataset, range, encoder.as_ref(), &options, journal.as_mut(), &mut watch(&mut progress))? {
                 Some((report, fixed)) => (report, Some(fixed)),
-                None => return stopped(),
+                None => return unfinished::stopped(journal.as_ref()),
             }
         }
-        None => (check(&dataset, range, encoder.as_ref(), &mut |step| progress.step(&step)), None),
+        None => {
+            let watch = &mut |step: Step<'_>| progress.step(&step);
+            (check(&dataset, range, encoder.as_ref(), journal.as_mut(), watch), None)
+        }
     };
     let seconds = progress.finish();
+    if !report.complete {
+        return unfinished::stopped(journal.as_ref());
+    }
+    unfinished::done(journal)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         let mut summary = serde_json::to_value(&report)?;

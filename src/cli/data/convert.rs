@@ -1,6 +1,7 @@
 //! `lightbox data convert`
 
 use super::options::{ColumnArgs, OnBadArg, write_asked};
+use super::print_summary;
 use crate::cli::progress::Progress;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -10,7 +11,6 @@ use lightbox_core::data::table::parquet_files;
 use lightbox_core::data::{ConvertError, ConvertOptions, ConvertReport, convert};
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::safe_text::clean;
-use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -81,13 +81,6 @@ impl Lang {
     }
 }
 
-#[derive(Serialize)]
-struct Summary<'a> {
-    #[serde(flatten)]
-    report: &'a ConvertReport,
-    seconds: f64,
-}
-
 pub fn run(args: ConvertArgs) -> Result<Exit> {
     let folder = args
         .folder
@@ -108,22 +101,19 @@ pub fn run(args: ConvertArgs) -> Result<Exit> {
         max_rows: args.max_samples,
         overwrite: args.overwrite,
     };
-    let mut progress = Progress::new("converting");
+    let mut progress = Progress::new("converting")?;
     let result = convert(&options, &mut |step| progress.step(&step));
     let seconds = progress.finish();
     let report = match result {
         Ok(report) => report,
         Err(e @ ConvertError::BadRow(_)) => return Err(e).because(Exit::Data),
-        // `Progress` never stops a conversion.
-        Err(e @ ConvertError::Stopped { .. }) => return Err(e.into()),
+        Err(e @ ConvertError::Stopped { .. }) => return Err(e).because(Exit::Stopped),
         Err(ConvertError::Other(e)) => return Err(e),
     };
-    let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &Summary { report: &report, seconds })?;
-        writeln!(out)?;
+        print_summary(&report, seconds)?;
     } else {
-        human(&mut out, &report, &options, seconds)?;
+        human(&mut std::io::stdout().lock(), &report, &options, seconds)?;
     }
     Ok(Exit::Finished)
 }

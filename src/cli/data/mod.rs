@@ -11,10 +11,13 @@ mod select;
 mod show;
 mod slices;
 mod stats;
+mod unfinished;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use lightbox_core::exit::Exit;
+use serde::Serialize;
+use std::io::Write;
 
 #[derive(Args)]
 pub struct DataArgs {
@@ -56,4 +59,16 @@ pub fn run(args: DataArgs) -> Result<Exit> {
         DataCommand::Pack(args) => pack::run(args),
         DataCommand::Slices(args) => slices::run(args),
     }
+}
+
+/// The closing summary as one JSON object: the report, and the seconds it took.
+fn print_summary(report: &impl Serialize, seconds: f64) -> Result<()> {
+    #[derive(Serialize)]
+    struct Summary<'a, R> {
+        #[serde(flatten)]
+        report: &'a R,
+        seconds: f64,
+    }
+    let line = serde_json::to_string(&Summary { report, seconds })?;
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -1,5 +1,6 @@
 //! `lightbox data pack`
 
+use super::print_summary;
 use crate::cli::progress::Progress;
 use crate::cli::runs::words::size;
 use anyhow::{Result, anyhow};
@@ -9,11 +10,8 @@ use lightbox_core::data::pack::{self, PackOptions, PackReport};
 use lightbox_core::data::table::parquet_files;
 use lightbox_core::exit::{Because, Exit};
 use lightbox_core::safe_text::clean;
-use serde_json::json;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// MedTrinity-25M's 25M_full comes so: captions in parquet, pictures in archives that can only be read from their beginning.
 /// Packed it is laid out as its 25M_demo is, and can be browsed, checked, converted and trained from. Each archive is read
@@ -52,24 +50,17 @@ pub fn run(args: PackArgs) -> Result<Exit> {
         shard_bytes: args.shard_size,
         overwrite: args.overwrite,
     };
-    let stop = crate::cli::stop_flag()?;
-    let mut progress = Progress::new("MB of archives read");
-    let report = pack::pack(&options, &mut |done, total| {
-        progress.set((done >> 20) as usize, (total >> 20) as usize);
-        if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let mut progress = Progress::new("MB of archives read")?;
+    let report = pack::pack(&options, &mut |done, total| progress.set((done >> 20) as usize, (total >> 20) as usize));
     let seconds = progress.finish();
     let Some(report) = report? else {
         return Err(anyhow!("stopped; whole shards are kept, and the same command goes on behind them"))
             .because(Exit::Stopped);
     };
-    let mut out = std::io::stdout().lock();
     if args.json {
-        let mut summary = serde_json::to_value(&report)?;
-        summary["seconds"] = json!(seconds);
-        writeln!(out, "{summary}")?;
+        print_summary(&report, seconds)?;
     } else {
-        human(&mut out, &report, &options.out, seconds)?;
+        human(&mut std::io::stdout().lock(), &report, &options.out, seconds)?;
     }
     Ok(if report.problems.is_empty() { Exit::Finished } else { Exit::Data })
 }

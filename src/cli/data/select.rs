@@ -1,23 +1,22 @@
 //! `lightbox data select`
 
 use super::options::SourceArgs;
+use super::{print_summary, unfinished};
 use crate::cli::progress::Progress;
 use crate::cli::runs::words::size;
 use crate::cli::table::table;
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use lightbox_core::data::query::Query;
 use lightbox_core::data::select::{
     Grouping, LeftOut, MOST_BITS, Phase, SelectOptions, SelectReport, Split, Twin, select,
 };
-use lightbox_core::exit::{Because, Exit};
+use lightbox_core::exit::Exit;
 use lightbox_core::fs::safe_file_name;
 use lightbox_core::safe_text::{clean, clean_line};
-use serde_json::json;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// JSON rows keep their bytes (but for the paths of pictures, where another folder asks for it), parquet rows their columns and
 /// the bytes of their pictures. Everything appears at its end, or not at all. Queries are those of the workbench: words,
@@ -89,19 +88,12 @@ pub fn default_name(names: &[String]) -> String {
     safe_file_name(stem.as_deref().unwrap_or(name))
 }
 
-/// What watches a selection: a bar, and Ctrl-C.
-pub fn watch(progress: &mut Progress) -> Result<impl FnMut(Phase, usize, usize) -> ControlFlow<()> + '_> {
-    let stop = crate::cli::stop_flag()?;
-    Ok(move |phase, done, total| {
+/// What watches a selection.
+pub fn watch(progress: &mut Progress) -> impl FnMut(Phase, usize, usize) -> ControlFlow<()> + '_ {
+    |phase, done, total| {
         progress.set_what(if phase == Phase::Reading { "rows read" } else { "rows written" });
-        progress.set(done, total);
-        if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
-}
-
-/// The error of a selection that was stopped.
-pub fn stopped<T>() -> Result<T> {
-    Err(anyhow!("stopped; nothing was written")).because(Exit::Stopped)
+        progress.set(done, total)
+    }
 }
 
 pub fn run(args: SelectArgs) -> Result<Exit> {
@@ -121,17 +113,16 @@ pub fn run(args: SelectArgs) -> Result<Exit> {
         seed: args.source.options(names).seed,
         overwrite: args.overwrite,
     };
-    let mut progress = Progress::new("rows read");
-    let report = select(&dataset, &options, &mut watch(&mut progress)?);
+    let mut journal = unfinished::journal("select", &dataset, None, &options.asked_of_rows());
+    let mut progress = Progress::new("rows read")?;
+    let report = select(&dataset, &options, journal.as_mut(), &mut watch(&mut progress));
     let seconds = progress.finish();
-    let Some(report) = report? else { return stopped() };
-    let mut out = std::io::stdout().lock();
+    let Some(report) = report? else { return unfinished::stopped(journal.as_ref()) };
+    unfinished::done(journal)?;
     if args.json {
-        let mut summary = serde_json::to_value(&report)?;
-        summary["seconds"] = json!(seconds);
-        writeln!(out, "{summary}")?;
+        print_summary(&report, seconds)?;
     } else {
-        human(&mut out, &report, &options, seconds)?;
+        human(&mut std::io::stdout().lock(), &report, &options, seconds)?;
     }
     Ok(Exit::Finished)
 }

@@ -1,6 +1,7 @@
 //! `lightbox data slices`
 
 use super::options::{DrawnQuestionArgs, write_asked};
+use super::print_summary;
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
 use crate::image::print;
@@ -11,11 +12,9 @@ use lightbox_core::exit::{Because, Exit};
 use lightbox_core::medical::window::{PRESETS, WindowChoice};
 use lightbox_core::medical::{Axis, Bad, PictureFormat, SliceError, SliceOptions, SliceReport, slices};
 use lightbox_core::safe_text::{clean, clean_line};
-use serde::Serialize;
 use std::io::Write;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A window says which values are seen; slices.jsonl says which one each picture was made with. Names, dates, numbers and
 /// texts of patients are not read; UIDs become hashes. An interrupted run goes on where it was when the same command is
@@ -120,13 +119,6 @@ fn range(text: &str) -> Result<Range<usize>, String> {
     if range.is_empty() { Err("nothing lies between these two".into()) } else { Ok(range) }
 }
 
-#[derive(Serialize)]
-struct Summary<'a> {
-    #[serde(flatten)]
-    report: &'a SliceReport,
-    seconds: f64,
-}
-
 /// Bad files named on standard error; all are counted, and all are in --json.
 const NAMED: usize = 20;
 
@@ -180,8 +172,7 @@ pub fn run(args: SlicesArgs) -> Result<Exit> {
         sheet: args.sheet.is_some(),
         overwrite: args.overwrite,
     };
-    let stop = crate::cli::stop_flag()?;
-    let mut progress = Progress::new("slicing");
+    let mut progress = Progress::new("slicing")?;
     let mut named = 0;
     let result = slices(&options, &mut |step| {
         if let Some(bad) = step.bad {
@@ -190,10 +181,7 @@ pub fn run(args: SlicesArgs) -> Result<Exit> {
                 progress.say(&format!("left out: {}", describe(bad)));
             }
         }
-        if step.total > 0 {
-            progress.set(step.done, step.total);
-        }
-        if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        progress.set(step.done, step.total)
     });
     let seconds = progress.finish();
     let report = match result {
@@ -205,8 +193,7 @@ pub fn run(args: SlicesArgs) -> Result<Exit> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &Summary { report: &report, seconds })?;
-        writeln!(out)?;
+        print_summary(&report, seconds)?;
     } else {
         human(&mut out, &report, &options, seconds)?;
     }

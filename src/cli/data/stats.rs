@@ -1,6 +1,7 @@
 //! `lightbox data stats`
 
 use super::options::{EncodeOptionArgs, RangeArgs, SourceArgs};
+use super::unfinished;
 use crate::cli::progress::Progress;
 use crate::cli::table::table;
 use anyhow::{Context, Result};
@@ -39,9 +40,15 @@ pub fn run(args: StatsArgs) -> Result<Exit> {
     let dataset = args.source.open()?;
     let model = args.model.as_deref().map(|dir| args.encode.load(dir)).transpose()?;
     let encoder = model.as_ref().map(|model| model.encoder());
-    let mut progress = Progress::new("measuring");
-    let found = stats(&dataset, args.range.of(dataset.len()), encoder.as_ref(), &mut |step| progress.step(&step));
+    let range = args.range.of(dataset.len());
+    let mut journal = unfinished::journal("stats", &dataset, encoder.as_ref(), &format!("{range:?}"));
+    let mut progress = Progress::new("measuring")?;
+    let found = stats(&dataset, range, encoder.as_ref(), journal.as_mut(), &mut |step| progress.step(&step));
     progress.finish();
+    if !found.complete {
+        return unfinished::stopped(journal.as_ref());
+    }
+    unfinished::done(journal)?;
     if let (Some(path), Some(format)) = (&args.picture, format) {
         let title = clean_line(&args.source.names().join(", "), 300);
         let drawn = picture(&found, &title, args.encode.cutoff_len, format)?;

@@ -7,7 +7,7 @@ use crate::app::data::{Msg, SetId, Source};
 use crate::app::tasks::Progress;
 use crate::link::tasks::Ctx;
 use lightbox_core::data::query::Query;
-use lightbox_core::data::{self, Dataset, DatasetOptions, Problem, Search};
+use lightbox_core::data::{self, Dataset, DatasetOptions, Journal, Problem, Search};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +69,11 @@ pub fn check(
     let model = models.get(by).ok().flatten();
     let encoder = model.as_ref().map(|model| model.encoder());
     let (mut found, mut sent, mut looked): (Vec<Problem>, _, _) = (Vec::new(), Instant::now(), 0);
-    let report = data::check(&set, 0..set.len(), encoder.as_ref(), &mut |step| {
+    // One that was stopped goes on, here or with `lightbox data check`; where nothing can be kept, it begins anew.
+    let range = 0..set.len();
+    let key = Journal::key("check", &set, encoder.as_ref(), &format!("{range:?}"));
+    let mut journal = Journal::of_command("check", &key).ok();
+    let report = data::check(&set, range, encoder.as_ref(), journal.as_mut(), &mut |step| {
         found.extend_from_slice(step.problems);
         looked = step.done;
         if sent.elapsed() >= EVERY {
@@ -78,6 +82,9 @@ pub fn check(
         }
         ctx.progress(step.done as u64, step.total as u64)
     });
+    if let Some(journal) = journal.filter(|_| report.complete) {
+        journal.remove()?;
+    }
     back.send(Action::Data(Msg::Problems(id, found, looked)));
     Ok(Some(Action::Data(Msg::Checked(id, report.complete))))
 }

@@ -1,7 +1,7 @@
 //! `data check`: reads everything as strictly as it can be read, and lists what is wrong. What repeats an earlier sample is told
 //! from it by a hash, 20 to 40 bytes a sample in memory. A copy without bad samples is made by [`super::select::fix()`].
 
-use super::parallel::in_order;
+use super::journal::{Finding, Journal, in_order_kept};
 use super::prepare::Encoder;
 use super::problem::{Fault, kind};
 use super::select::{Key, Twins, picture_key, sample_key};
@@ -44,9 +44,15 @@ const WARNED: usize = 100;
 const TINY: u32 = 28;
 
 /// Checks samples `range`: structure, text, and every picture decoded to its last row; with an encoder, also the
-/// number of tokens.
-pub fn check(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> CheckReport {
-    check_each(d, range, encoder, watch, &mut |_, _, _| ControlFlow::Continue(()))
+/// number of tokens. `journal` keeps what was found of each.
+pub fn check(
+    d: &Dataset,
+    range: Range<usize>,
+    encoder: Option<&Encoder<'_>>,
+    journal: Option<&mut Journal>,
+    watch: &mut Watch<'_>,
+) -> CheckReport {
+    check_each(d, range, encoder, journal, watch, &mut |_, _, _| ControlFlow::Continue(()))
 }
 
 /// Gets every sample's index, problems and warnings.
@@ -57,6 +63,7 @@ pub(super) fn check_each(
     d: &Dataset,
     range: Range<usize>,
     encoder: Option<&Encoder<'_>>,
+    journal: Option<&mut Journal>,
     watch: &mut Watch<'_>,
     each: &mut Each<'_>,
 ) -> CheckReport {
@@ -64,7 +71,7 @@ pub(super) fn check_each(
     let mut report = CheckReport::default();
     let mut seen = Twins::default();
     let work = |i: usize| sample(d, range.start + i, encoder);
-    in_order(range.len(), work, |i, Checked { pictures, problems, mut warnings, key }| {
+    in_order_kept(journal, range.len(), work, |i, Checked { pictures, problems, mut warnings, key }| {
         let index = range.start + i;
         // 2³² samples are more than an order of samples can have.
         if let Some(first) = key.and_then(|key| seen.find_or_add(key, index as u32)) {
@@ -99,13 +106,19 @@ pub(super) fn is_true(value: &bool) -> bool {
 }
 
 /// What one sample was found to be.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 struct Checked {
     pictures: usize,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     /// `None` where something is wrong.
     key: Option<Key>,
+}
+
+impl Finding for Checked {
+    fn is_fault(&self) -> bool {
+        !self.problems.is_empty() || !self.warnings.is_empty()
+    }
 }
 
 fn sample(d: &Dataset, index: usize, encoder: Option<&Encoder<'_>>) -> Checked {
@@ -189,14 +202,14 @@ mod tests {
             seen.extend_from_slice(step.problems);
             if step.done == 100 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let report = check(&d, 0..d.len(), None, &mut watch);
+        let report = check(&d, 0..d.len(), None, None, &mut watch);
         assert_eq!((report.samples, report.complete), (100, false));
         assert_eq!(report.problems, seen);
         // 10 empty captions, 4 missing pictures, 2 rows with both.
         assert_eq!((report.problems.len(), report.good), (12, 88));
         assert_eq!(serde_json::to_value(&report).unwrap()["complete"], false);
 
-        let whole = check(&d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
+        let whole = check(&d, 0..d.len(), None, None, &mut |_| ControlFlow::Continue(()));
         assert!(whole.complete && serde_json::to_value(&whole).unwrap().get("complete").is_none());
     }
 
@@ -224,7 +237,7 @@ mod tests {
             about("gone.png"), // a problem, and not twice
         ];
         let d = open(&jsonl(dir.path(), &rows));
-        let report = check(&d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
+        let report = check(&d, 0..d.len(), None, None, &mut |_| ControlFlow::Continue(()));
         let warned: Vec<(usize, &str)> = report.warned.iter().map(|warning| (warning.index, warning.kind)).collect();
         let expected = [
             (1, kind::DUPLICATE),

@@ -13,7 +13,7 @@ use super::table::{Table, files_of, parquet_files};
 use super::{DatasetOptions, ImageRef, OpenWatch, Sample};
 use crate::hub::DataFiles;
 use anyhow::{Context, anyhow, bail};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,15 +42,23 @@ pub(super) struct Part {
 /// Which samples of a set.
 #[derive(Debug)]
 enum Selection {
-    First(usize),
+    /// One after the other.
+    Range(Range<usize>),
     Drawn(Vec<u32>),
 }
 
 impl Selection {
     fn len(&self) -> usize {
         match self {
-            Self::First(n) => *n,
+            Self::Range(range) => range.len(),
             Self::Drawn(samples) => samples.len(),
+        }
+    }
+
+    fn truncate(&mut self, most: usize) {
+        match self {
+            Self::Range(range) => range.end = range.end.min(range.start + most),
+            Self::Drawn(samples) => samples.truncate(most),
         }
     }
 }
@@ -106,10 +114,7 @@ impl Dataset {
                 }
             };
             if let Some(max) = o.max_samples {
-                match &mut part.selection {
-                    Selection::First(n) => *n = (*n).min(max),
-                    Selection::Drawn(samples) => samples.truncate(max),
-                }
+                part.selection.truncate(max);
             }
             parts.push(part);
         }
@@ -124,8 +129,8 @@ impl Dataset {
     pub fn open_captions(files: &[PathBuf], columns: CaptionColumns, o: &DatasetOptions) -> anyhow::Result<Self> {
         let table = ParquetTable::open(files)?;
         let mut part = Part::captions(table, columns, o)?;
-        if let (Selection::First(n), Some(max)) = (&mut part.selection, o.max_samples) {
-            *n = (*n).min(max);
+        if let Some(max) = o.max_samples {
+            part.selection.truncate(max);
         }
         Ok(Self::of(vec![part]))
     }
@@ -204,6 +209,27 @@ impl Dataset {
         format!("unread, blake3 of sizes {}", hash.finalize().to_hex())
     }
 
+    /// Tells passes over the data apart without reading it: which samples of which files, as they were last written, read in
+    /// which way. Pictures in files of their own are not looked at.
+    pub fn identity(&self) -> String {
+        let mut hash = blake3::Hasher::new();
+        let mut add = |what: &dyn std::fmt::Debug| {
+            let text = format!("{what:?}");
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        for part in &self.parts {
+            add(&(&part.layout, &part.media_dir, &part.beside, &part.selection));
+            for (path, rows) in part.table.files() {
+                let meta = std::fs::metadata(&path).ok();
+                let written = meta.and_then(|meta| Some((meta.len(), meta.modified().ok()?)));
+                add(&(path, rows, written));
+            }
+        }
+        add(&self.order);
+        hash.finalize().to_hex().to_string()
+    }
+
     /// The set that sample `index` is of, and its number there.
     fn locate(&self, index: usize) -> Option<(&Part, usize)> {
         self.number(index).map(|(part, i)| (&self.parts[part], i))
@@ -223,7 +249,7 @@ impl Dataset {
         for (number, part) in self.parts.iter().enumerate() {
             if i < part.selection.len() {
                 let chosen = match &part.selection {
-                    Selection::First(_) => i,
+                    Selection::Range(range) => range.start + i,
                     Selection::Drawn(samples) => samples[i] as usize,
                 };
                 return Some((number, chosen));
@@ -262,16 +288,21 @@ impl Part {
             Ok((table, layout, hub))
         };
         let (table, layout, hub) = open().with_context(|| format!("data set \"{}\"", entry.name))?;
-        let samples = table.len() * layout.samples_a_row();
+        let rows = entry.slice.as_ref().map_or(0..table.len(), |slice| slice.of(table.len()));
+        let of = layout.samples_a_row();
+        let samples = rows.start * of..rows.end * of;
         let selection = match entry.num_samples {
-            None => Selection::First(samples),
+            None => Selection::Range(samples),
             Some(count) => {
                 let seed = u32::try_from(o.seed).map_err(|_| {
                     anyhow!("data set \"{}\": `num_samples` needs a seed below 2^32, not {}", entry.name, o.seed)
                 })?;
-                let samples = u32::try_from(samples)
-                    .map_err(|_| anyhow!("data set \"{}\": `num_samples` works up to 2^32 samples", entry.name))?;
-                Selection::Drawn(random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(samples, count))
+                let [start, end] = [samples.start, samples.end].map(u32::try_from);
+                let (Ok(start), Ok(end)) = (start, end) else {
+                    bail!("data set \"{}\": `num_samples` works up to 2^32 samples", entry.name);
+                };
+                let drawn = random.get_or_insert_with(|| NumpyRandom::new(seed)).sample(end - start, count);
+                Selection::Drawn(drawn.into_iter().map(|i| start + i).collect())
             }
         };
         let part = Self {
@@ -338,7 +369,7 @@ impl Part {
         let beside = if path.is_dir() { Some(path) } else { path.parent() };
         Self {
             name: path.display().to_string(),
-            selection: Selection::First(table.len() * layout.samples_a_row()),
+            selection: Selection::Range(0..table.len() * layout.samples_a_row()),
             table,
             layout,
             media_dir: o.media_dir.clone().unwrap_or_else(|| o.dataset_dir.clone()),

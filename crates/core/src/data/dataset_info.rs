@@ -8,6 +8,7 @@
 
 use super::captions::CaptionChoice;
 use super::media::open_regular;
+use super::slice::Slice;
 use crate::hub::{DataPart, Repo, Source, Wanted, What};
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, Value};
@@ -149,6 +150,8 @@ pub struct Entry {
     pub tags: Tags,
     /// Captioned pictures in parquet; then layout, columns and tags have no effect.
     pub captions: Option<CaptionChoice>,
+    /// Only this part of the split.
+    pub slice: Option<Slice>,
     /// Draw exactly this many.
     pub num_samples: Option<usize>,
     /// What was read but has no effect.
@@ -239,12 +242,12 @@ fn entry(name: &str, raw: &Value, dir: &Path) -> anyhow::Result<Entry> {
         );
     }
     let mut notes = Vec::new();
+    let (split, slice) = split(raw)?.unzip();
     if hub.is_none()
-        && let Some(split) = text(raw, "split")?
-        && split != "train"
+        && let Some(split) = split.filter(|split| split != "train")
     {
         bail!(
-            "`split`: \"{split}\" is not there: local files have only the split \"train\"; remove the key, or use num_samples for a part"
+            "`split`: \"{split}\" is not there: local files have only the split \"train\"; remove the key, or write train[:10%] for a part"
         );
     }
     for key in ["subset", "folder"] {
@@ -291,6 +294,7 @@ fn entry(name: &str, raw: &Value, dir: &Path) -> anyhow::Result<Entry> {
         columns: columns(raw)?,
         tags: tags(raw)?,
         captions,
+        slice: slice.flatten(),
         num_samples,
         notes,
     })
@@ -312,14 +316,15 @@ fn on_a_hub(raw: &Map<String, Value>) -> anyhow::Result<Option<Wanted>> {
     if !Repo::is_name(&id) {
         bail!("`{key}`: \"{id}\" is no name of a repository; it looks like UCSC-VLAA/MedTrinity-25M");
     }
-    let part = DataPart { subset: text(raw, "subset")?, split: text(raw, "split")?, folder: text(raw, "folder")? };
-    if let Some(split) = part.split.as_ref().filter(|split| split.contains(['[', '+', '%'])) {
-        bail!(
-            "`split`: \"{split}\" is no plain name of a split; take one split, and num_samples or max_samples for a part"
-        );
-    }
+    let split = split(raw)?.map(|(name, _)| name);
+    let part = DataPart { subset: text(raw, "subset")?, split, folder: text(raw, "folder")? };
     let revision = text(raw, "revision")?;
     Ok(Some(Wanted::of(source, &id, What::Data(part), revision.as_deref(), None)))
+}
+
+/// The name in `split`, and which part of that split.
+fn split(raw: &Map<String, Value>) -> anyhow::Result<Option<(String, Option<Slice>)>> {
+    text(raw, "split")?.map(|spec| Slice::parse(&spec)).transpose().context("`split`")
 }
 
 fn columns(raw: &Map<String, Value>) -> anyhow::Result<Columns> {
@@ -434,7 +439,10 @@ mod tests {
         let command = "lightbox download dataset c/d --source modelscope --revision v2 --split dev";
         assert_eq!(source(scope), command);
         assert!(refusal(json!({"hf_hub_url": "../x"})).contains("hf_hub_url"));
-        assert!(refusal(json!({"hf_hub_url": "a/b", "split": "train[:10%]"})).contains("plain name"));
+        let part = json!({"hf_hub_url": "a/b", "split": "dev[:10%]"});
+        assert_eq!(source(part.clone()), "lightbox download dataset a/b --split dev");
+        assert_eq!(parse(part).unwrap().slice.unwrap().of(70), 0..7);
+        assert!(refusal(json!({"hf_hub_url": "a/b", "split": "a+b"})).contains("an entry for each"));
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
+    /// Encoders with the same identity make the same of a sample.
+    pub fn identity(&self) -> String {
+        format!("{} {:?} {:?} {:?}", self.tokenizer.digest(), self.processor, self.budget, self.options)
+    }
+
     /// Encodes sample `index`; its pictures are looked at (header, size, whether the end is there), not decoded.
     pub fn encode(&self, index: usize, sample: Sample) -> Result<Prepared, Problem> {
         self.encode_with(index, sample, &mut |bytes| self.grid(bytes))

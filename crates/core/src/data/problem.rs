@@ -1,5 +1,7 @@
 //! What can be wrong with a sample. Kinds are part of the interface: scripts match on them, so they never change.
 
+use super::journal::names::{self, Name};
+
 /// The stable names in [`Problem::kind`].
 pub mod kind {
     /// The row (or the file from here on) is not JSON.
@@ -89,14 +91,15 @@ pub mod kind {
 }
 
 /// What is wrong with one sample, with file and line: one sentence.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
     /// Index in the data set (0-based, over all named sets).
     pub index: usize,
     /// File, and line (JSON) or row (parquet), counted from 1.
     pub origin: String,
     /// Stable short name, one of [`kind`], of `ImageError::kind` or of `EncodeError::kind`.
-    pub kind: &'static str,
+    #[serde(deserialize_with = "names::one")]
+    pub kind: Name,
     pub reason: String,
 }
 

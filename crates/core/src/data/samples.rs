@@ -1,7 +1,7 @@
 //! The samples that a model is trained on or evaluated with, by position. Of each only its place and size is kept (24 bytes);
 //! what it says and shows is read again whenever it is needed, so millions of them fit into any memory.
 
-use super::parallel::in_order;
+use super::journal::{Journal, in_order_kept};
 use super::prepare::{Encoder, Prepared};
 use super::problem::{Fault, kind};
 use super::{Dataset, Problem, Step};
@@ -28,7 +28,7 @@ enum Rows {
 }
 
 /// What is known of a sample that was checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Facts {
     /// Index in the data set.
     index: u32,
@@ -68,7 +68,7 @@ pub fn patches(grids: &[Grid]) -> usize {
 
 impl Samples {
     /// Reads and encodes samples `rows` of the data set (of pictures the header), or all, on all cores. `watch` hears of
-    /// every sample and of all that cannot be used.
+    /// every sample and of all that cannot be used; `journal` keeps what was found.
     ///
     /// # Errors
     /// More samples than can be counted in 32 bits.
@@ -76,6 +76,7 @@ impl Samples {
         dataset: Arc<Dataset>,
         rows: Option<&[u32]>,
         encoder: &Encoder<'_>,
+        journal: Option<&mut Journal>,
         watch: &mut dyn FnMut(Step<'_>),
     ) -> Result<Self> {
         countable(&dataset)?;
@@ -85,7 +86,7 @@ impl Samples {
             let index = rows.map_or(i, |rows| rows[i] as usize);
             dataset.get(index).and_then(|sample| encoder.encode(index, sample)).map(|p| (Facts::of(&p), p.digest))
         };
-        in_order(total, work, |i, result| {
+        in_order_kept(journal, total, work, |i, result| {
             let problem = match result {
                 Ok((found, digest)) => {
                     facts.push(found);

@@ -2,7 +2,7 @@
 //! of histograms ([`picture`](picture::picture)).
 
 use super::check::is_true;
-use super::parallel::in_order;
+use super::journal::{Journal, in_order_kept};
 use super::prepare::Encoder;
 use super::summary::Counts;
 use super::{Dataset, Problem, Sample, Step, Watch, picture as header};
@@ -42,6 +42,7 @@ pub struct Stats {
     pub truncated: Option<usize>,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct One {
     turns: u64,
     answer_characters: u64,
@@ -49,6 +50,7 @@ struct One {
     tokens: Option<Tokens>,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Tokens {
     /// Before the cut.
     all: u64,
@@ -57,17 +59,23 @@ struct Tokens {
     is_cut: bool,
 }
 
-/// Looks at samples `range`; picture headers only.
-pub fn stats(d: &Dataset, range: Range<usize>, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> Stats {
+/// Looks at samples `range`; picture headers only. `journal` keeps what was found of each.
+pub fn stats(
+    d: &Dataset,
+    range: Range<usize>,
+    encoder: Option<&Encoder<'_>>,
+    journal: Option<&mut Journal>,
+    watch: &mut Watch<'_>,
+) -> Stats {
     let range = range.start.min(d.len())..range.end.min(d.len());
-    stats_of(d, range.len(), &|i| range.start + i, encoder, watch)
+    stats_of(d, range.len(), &|i| range.start + i, encoder, journal, watch)
 }
 
 /// Looks at no more than `most` samples, spread evenly over the whole set; a set is often sorted, so its beginning says
 /// little about the rest.
 pub fn stats_spread(d: &Dataset, most: usize, encoder: Option<&Encoder<'_>>, watch: &mut Watch<'_>) -> Stats {
     let n = most.min(d.len());
-    stats_of(d, n, &|i| spread(i, n, d.len()), encoder, watch)
+    stats_of(d, n, &|i| spread(i, n, d.len()), encoder, None, watch)
 }
 
 /// The `i`-th of `n` places among `len`: stretches of neighbours, which share what parquet decodes.
@@ -83,11 +91,12 @@ fn stats_of(
     n: usize,
     place: &(dyn Fn(usize) -> usize + Sync),
     encoder: Option<&Encoder<'_>>,
+    journal: Option<&mut Journal>,
     watch: &mut Watch<'_>,
 ) -> Stats {
     let mut sums = Sums::default();
     let work = |i: usize| d.get(place(i)).and_then(|s| one(place(i), s, encoder));
-    in_order(n, work, |i, result| {
+    in_order_kept(journal, n, work, |i, result| {
         let problem = sums.add(result).err();
         watch(Step { done: i + 1, total: n, problems: problem.as_slice() })
     });
@@ -205,12 +214,12 @@ mod tests {
         captions(&path, 200, 50);
         let d = open(&path);
         let mut bad = 0;
-        let part = stats(&d, 0..d.len(), None, &mut |step| {
+        let part = stats(&d, 0..d.len(), None, None, &mut |step| {
             bad += step.problems.len();
             if step.done == 100 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert_eq!((part.samples, part.complete, part.good, bad), (100, false, 88, 12));
-        let whole = stats(&d, 0..d.len(), None, &mut |_| ControlFlow::Continue(()));
+        let whole = stats(&d, 0..d.len(), None, None, &mut |_| ControlFlow::Continue(()));
         assert!(whole.complete && serde_json::to_value(&whole).unwrap().get("complete").is_none());
         let width = whole.image_width.unwrap();
         assert_eq!((width.min, width.max, width.count), (8, 12, whole.good));

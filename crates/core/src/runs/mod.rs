@@ -92,6 +92,10 @@ impl RunDir {
     pub const EDITS: &str = "edits.json";
     /// One file for each internal fault ([`crash`]).
     pub const CRASH: &str = "crash";
+    /// What is known of every sample, so that a run that goes on need not check them all again ([`crate::data::Journal`]) …
+    pub const CHECKED: &str = "checked.rows";
+    /// … and of those it is evaluated on.
+    pub const CHECKED_EVAL: &str = "checked-eval.rows";
     /// What the model wrote when asked during training, a folder for each step.
     pub const SAMPLES: &str = "samples";
 

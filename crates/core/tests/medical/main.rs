@@ -314,7 +314,7 @@ fn the_data_set_opens_and_is_sound() {
     let sample = set.get(0).unwrap();
     assert_eq!(sample.conversation.messages[0].content, "<image>What is shown?");
     assert_eq!(sample.conversation.messages[1].content, "A CT of the HEAD, axial, at 1.0 mm.");
-    let found = check(&set, 0..1, None, &mut |_| ControlFlow::Continue(()));
+    let found = check(&set, 0..1, None, None, &mut |_| ControlFlow::Continue(()));
     assert!(found.problems.is_empty() && found.pictures == 1, "{found:?}");
 }
 

@@ -1,11 +1,15 @@
 //! The samples of a profile: read, checked, split.
 
 use anyhow::{Result, bail};
-use lightbox_core::data::{Dataset, DatasetOptions, Encoder, OnBad, Problem, Samples, Step};
+use lightbox_core::data::{Dataset, DatasetOptions, Encoder, Journal, OnBad, Problem, Samples, Step};
+use lightbox_core::fs::remove_file;
 use lightbox_core::profile::{Profile, Stage};
+use lightbox_core::runs::RunDir;
+use lightbox_core::runs::say::say;
 use lightbox_core::safe_text::clean;
 use lightbox_core::text::EncodeOptions;
 use lightbox_core::vision::PixelBudget;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The data keys of a profile, for the data sets `names`.
@@ -35,7 +39,8 @@ pub struct Split {
 }
 
 /// Opens and checks everything before the first step: a bad sample shows now, not in hour 30. With `streaming`, only what
-/// is evaluated on. `watch` hears of every sample, and of those that are left out.
+/// is evaluated on. What was found is kept in the run's folder, so that a run that goes on need not do it all again. `watch`
+/// hears of every sample, and of those that are left out.
 ///
 /// # Errors
 /// A data set that does not open; bad samples where `on_bad_sample: refuse`; nothing left to train on.
@@ -51,13 +56,13 @@ pub fn load(p: &Profile, encoder: &Encoder<'_>, watch: &mut dyn FnMut(Step<'_>))
     let (mut train, mut eval) = if p.streaming {
         let shuffle = (!p.disable_shuffling).then(|| (p.buffer_size, order_seed(p)));
         let (train, held_out) = Samples::unchecked(dataset.clone(), p.val_size as usize, shuffle)?;
-        let eval = (!held_out.is_empty()).then(|| Samples::check(dataset, Some(&held_out), encoder, &mut watch));
+        let eval = (!held_out.is_empty()).then(|| Samples::check(dataset, Some(&held_out), encoder, None, &mut watch));
         (train, eval.transpose()?)
     } else {
-        (Samples::check(dataset, None, encoder, &mut watch)?, None)
+        (checked(p, RunDir::CHECKED, dataset, encoder, &mut watch)?, None)
     };
     if !p.eval_dataset.is_empty() {
-        eval = Some(Samples::check(open(&p.eval_dataset)?, None, encoder, &mut watch)?);
+        eval = Some(checked(p, RunDir::CHECKED_EVAL, open(&p.eval_dataset)?, encoder, &mut watch)?);
     }
     if p.stage == Stage::Sft {
         let total = train.len();
@@ -85,6 +90,43 @@ pub fn load(p: &Profile, encoder: &Encoder<'_>, watch: &mut dyn FnMut(Step<'_>))
     Ok(Split { train, eval })
 }
 
+/// [`Samples::check`], which goes on behind what an earlier attempt of this run has checked.
+fn checked(
+    p: &Profile,
+    file: &str,
+    dataset: Arc<Dataset>,
+    encoder: &Encoder<'_>,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<Samples> {
+    let path = p.output_dir.join(file);
+    if is_older(&path, &p.output_dir.join(RunDir::PROFILE)) {
+        remove_file(&path)?;
+    }
+    let key = Journal::key("train", &dataset, Some(encoder), "");
+    let mut journal = Journal::open(&path, &key)?;
+    if journal.kept() > 0 {
+        say(&format!("{} samples were checked before this run was stopped", journal.kept()));
+    }
+    let samples = Samples::check(dataset, None, encoder, Some(&mut journal), watch)?;
+    if let Some(fault) = journal.fault() {
+        say(&format!(
+            "warning: what was found out about the samples could not be kept ({fault}); if the run is stopped, they are checked again"
+        ));
+    }
+    Ok(samples)
+}
+
+/// Written for an earlier run in the same folder, whose pictures may have changed since.
+fn is_older(path: &Path, profile: &Path) -> bool {
+    let written = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    written(path).zip(written(profile)).is_some_and(|(at, profile)| at < profile)
+}
+
+/// The run is through: nobody goes on with it.
+pub fn forget_checked(dir: &RunDir) -> Result<()> {
+    [RunDir::CHECKED, RunDir::CHECKED_EVAL].iter().try_for_each(|file| Ok(remove_file(&dir.join(file))?))
+}
+
 /// Seed of the order of the training samples.
 pub fn order_seed(p: &Profile) -> u64 {
     p.data_seed.unwrap_or(p.seed)
@@ -105,7 +147,7 @@ pub fn tell_left_out(problems: &[Problem]) {
 pub fn usable(p: &Profile, encoder: &Encoder<'_>) -> Result<(Samples, usize)> {
     let dataset = Arc::new(Dataset::open(&dataset_options(p, &p.dataset))?);
     let mut bad = 0;
-    let samples = Samples::check(dataset, None, encoder, &mut |step| {
+    let samples = Samples::check(dataset, None, encoder, None, &mut |step| {
         bad += step.problems.len();
         tell_left_out(step.problems);
     })?;

@@ -166,6 +166,13 @@ fn run(
         }
         drive::drive(Task { profile, dir, plan, about, facts, resume }, session, report, &mut trainer)
     })
+    .inspect(|exit| {
+        if *exit == Exit::Finished
+            && let Err(e) = data::forget_checked(dir)
+        {
+            report.warning("leftover", &format!("{e:#}"), Some("it can be deleted by hand"));
+        }
+    })
 }
 
 /// What the memory probe tells, before there is a loop to tell it.

@@ -4,7 +4,7 @@ use super::write::{Destination, LEFT_OUT, Written};
 use super::{Phase, SelectWatch};
 use crate::data::check::{CheckReport, check_each};
 use crate::data::problem::kind;
-use crate::data::{Dataset, Encoder, Problem};
+use crate::data::{Dataset, Encoder, Journal, Problem, Step};
 use crate::fs::{self, OutFile};
 use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
@@ -61,7 +61,7 @@ pub struct FixReport {
     pub problems_file: PathBuf,
 }
 
-/// Checks samples `range` and copies those that are good. `None`: `watch` stopped it.
+/// Checks samples `range` and copies those that are good; `journal` keeps what was found. `None`: `watch` stopped it.
 ///
 /// # Errors
 /// As [`super::select`].
@@ -70,12 +70,13 @@ pub fn fix(
     range: Range<usize>,
     encoder: Option<&Encoder<'_>>,
     o: &FixOptions,
+    journal: Option<&mut Journal>,
     watch: &mut SelectWatch<'_>,
 ) -> Result<Option<(CheckReport, FixReport)>> {
     ensure!(u32::try_from(d.len()).is_ok(), "{} samples are too many; check a part (--max-samples)", d.len());
     let to = Destination::new(d, &o.out, vec![o.name.clone()], o.overwrite)?;
     let mut listed = ProblemFile::begin(&o.out, &o.name, o.overwrite)?;
-    let done = check_and_copy(d, range, encoder, o, &to, &mut listed, watch);
+    let done = check_and_copy(d, Checking { range, encoder, journal }, o, &to, &mut listed, watch);
     match done {
         Ok(Some((report, written, removed))) => {
             let problems_file = listed.publish(&report, &written, removed)?;
@@ -89,10 +90,16 @@ pub fn fix(
     }
 }
 
+/// What is checked, and how.
+struct Checking<'a, 'e> {
+    range: Range<usize>,
+    encoder: Option<&'a Encoder<'e>>,
+    journal: Option<&'a mut Journal>,
+}
+
 fn check_and_copy(
     d: &Dataset,
-    range: Range<usize>,
-    encoder: Option<&Encoder<'_>>,
+    checking: Checking<'_, '_>,
     o: &FixOptions,
     to: &Destination,
     listed: &mut ProblemFile,
@@ -113,7 +120,9 @@ fn check_and_copy(
             }
         }
     };
-    let report = check_each(d, range, encoder, &mut |step| watch(Phase::Reading, step.done, step.total), &mut each);
+    let Checking { range, encoder, journal } = checking;
+    let reading = &mut |step: Step<'_>| watch(Phase::Reading, step.done, step.total);
+    let report = check_each(d, range, encoder, journal, reading, &mut each);
     if let Some(e) = failed {
         return Err(e.into());
     }

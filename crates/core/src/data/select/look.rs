@@ -4,12 +4,14 @@ use super::near::Look;
 use super::twins::{Key, KeyOf, answer_key, key_of, picture_key, pictures_key, sample_key};
 use super::{Grouping, SelectOptions, Twin};
 use crate::data::columns::{Columns, picture_names, text_of};
+use crate::data::journal::{Finding, names};
 use crate::data::layout::Parsed;
 use crate::data::matcher::{Matcher, Texts};
 use crate::data::problem::kind;
 use crate::data::{Dataset, Problem};
 use anyhow::{Context, Result};
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Rows with these problems are no rows that could be copied.
@@ -38,6 +40,7 @@ struct Groups {
 const ID: &str = "id";
 
 /// One row.
+#[derive(Serialize, Deserialize)]
 pub struct Found {
     /// Why it is not chosen.
     pub refused: Option<Refused>,
@@ -49,9 +52,17 @@ pub struct Found {
     /// The groups it is in.
     pub groups: Vec<Key>,
     /// Kinds of what is wrong with pictures that had to be looked at.
+    #[serde(deserialize_with = "names::many")]
     pub unread: Vec<&'static str>,
 }
 
+impl Finding for Found {
+    fn is_fault(&self) -> bool {
+        matches!(self.refused, Some(Refused::Unreadable(_))) || !self.unread.is_empty()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 pub enum Refused {
     Unreadable(Problem),
     Query,

@@ -26,7 +26,7 @@ pub use split::Split;
 pub(super) use twins::{Key, Twins, picture_key, sample_key};
 pub use write::Written;
 
-use super::parallel::in_order;
+use super::journal::{Journal, in_order_kept};
 use super::query::Query;
 use super::{Dataset, Problem};
 use anyhow::{Result, anyhow, ensure};
@@ -60,6 +60,14 @@ pub struct SelectOptions {
     pub seed: u64,
     /// Replace an earlier selection of the same name.
     pub overwrite: bool,
+}
+
+impl SelectOptions {
+    /// What is found out about each row: options with the same go on with one journal.
+    pub fn asked_of_rows(&self) -> String {
+        let looks = self.near.is_some() || self.group_near.is_some();
+        format!("{:?}", (&self.query, &self.dedupe, looks, self.split.is_some(), &self.group))
+    }
 }
 
 /// In what rows are the same.
@@ -102,12 +110,17 @@ pub enum Phase {
 /// Watches: rows done, of how many; `Break` stops, and nothing is left behind.
 pub type SelectWatch<'a> = dyn FnMut(Phase, usize, usize) -> ControlFlow<()> + 'a;
 
-/// `None`: `watch` stopped it.
+/// Chooses and copies; `journal` keeps what was found out about each row. `None`: `watch` stopped it.
 ///
 /// # Errors
 /// Data sets that do not fit into one, a column that is not there, files that are in the way, no row or a part without rows, a
 /// full disk. Nothing is left behind then.
-pub fn select(d: &Dataset, o: &SelectOptions, watch: &mut SelectWatch<'_>) -> Result<Option<SelectReport>> {
+pub fn select(
+    d: &Dataset,
+    o: &SelectOptions,
+    journal: Option<&mut Journal>,
+    watch: &mut SelectWatch<'_>,
+) -> Result<Option<SelectReport>> {
     ensure!(u32::try_from(d.len()).is_ok(), "{} samples are too many; choose from a part (--max-samples)", d.len());
     let names = match &o.split {
         None => vec![o.name.clone()],
@@ -116,7 +129,8 @@ pub fn select(d: &Dataset, o: &SelectOptions, watch: &mut SelectWatch<'_>) -> Re
     let to = Destination::new(d, &o.out, names, o.overwrite)?;
     let looker = Looker::new(d, o)?;
     let mut chooser = Chooser::new(d, o);
-    in_order(
+    in_order_kept(
+        journal,
         d.len(),
         |i| looker.look(i),
         |i, found| {

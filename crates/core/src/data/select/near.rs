@@ -26,7 +26,7 @@ pub const MOST: u32 = 31;
 const FLAT: f64 = 2.0;
 
 /// 256 bits of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Look([u64; 4]);
 
 impl Look {
