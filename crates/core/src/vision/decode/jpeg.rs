@@ -47,7 +47,7 @@ pub(super) fn decode(file: &[u8]) -> Result<Raster, ImageError> {
 }
 
 /// Whether the file is sound: all codes are read, which is where damage shows, but of each block of 8 x 8 only the mean is
-/// computed, a third of the work. `true`: the means are all the same, so it takes the pixels to know what is shown.
+/// computed, a quarter of the work. `true`: the means are all the same, so it takes the pixels to know what is shown.
 pub(super) fn skim(file: &[u8]) -> Result<bool, ImageError> {
     let mut decoder = open(file)?;
     mode(&decoder)?;
