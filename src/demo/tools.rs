@@ -174,6 +174,7 @@ impl Drop for InterruptGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     /// Runs a program as a step. One at a time: the handler of Ctrl-C belongs to the whole process.
     fn run(program: &str, args: &[&str]) -> Result<()> {
@@ -227,8 +228,21 @@ mod tests {
     #[test]
     fn ctrl_c_during_a_step_is_noted_even_if_the_child_ends_well() {
         // What a terminal does: the signal goes to both; this child saves its work and ends with 0.
-        let script = format!("kill -INT {}; exit 0", std::process::id());
-        let error = run("/bin/sh", &["-c", &script]).unwrap_err();
+        let dir = tempfile::tempdir().unwrap();
+        let (begun, saved) = (dir.path().join("begun"), dir.path().join("saved"));
+        let script = format!("> '{}'; until [ -e '{}' ]; do sleep 0.01; done", begun.display(), saved.display());
+        let error = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let until = Instant::now() + Duration::from_secs(30);
+                while !begun.exists() && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                // SAFETY: the handler of `run` only stores to an atomic. It has run when `raise` comes back.
+                unsafe { libc::raise(libc::SIGINT) };
+                std::fs::write(&saved, "").unwrap();
+            });
+            run("/bin/sh", &["-c", &script]).unwrap_err()
+        });
         assert!(error.is::<Interrupted>(), "{error}");
     }
 
