@@ -1,7 +1,7 @@
 //! Progress on standard error: a bar on a terminal, else a line every few seconds (nothing for quick work), so that
 //! logs stay short. Ctrl-C and SIGTERM end the work at its next step.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use lightbox_core::data::Step;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
@@ -27,9 +27,11 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             // The template is a constant; were it wrong, the default style would do.
             if let Ok(style) =
-                ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} · {per_sec} · {eta} left")
+                ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} · {rate} · {eta} left")
             {
-                bar.set_style(style);
+                bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    let _ = write!(out, "{:.0} a second", state.per_sec());
+                }));
             }
             bar.with_message(what)
         });
