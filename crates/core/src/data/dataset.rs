@@ -213,20 +213,19 @@ impl Dataset {
     /// which way. Pictures in files of their own are not looked at.
     pub fn identity(&self) -> String {
         let mut hash = blake3::Hasher::new();
-        let mut add = |what: &dyn std::fmt::Debug| {
-            let text = format!("{what:?}");
-            hash.update(&(text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
         for part in &self.parts {
-            add(&(&part.layout, &part.media_dir, &part.beside, &part.selection));
+            add_words(&mut hash, &(&part.layout, &part.media_dir, &part.beside));
+            match &part.selection {
+                Selection::Range(range) => add_words(&mut hash, range),
+                Selection::Drawn(samples) => add_numbers(&mut hash, samples),
+            }
             for (path, rows) in part.table.files() {
                 let meta = std::fs::metadata(&path).ok();
                 let written = meta.and_then(|meta| Some((meta.len(), meta.modified().ok()?)));
-                add(&(path, rows, written));
+                add_words(&mut hash, &(path, rows, written));
             }
         }
-        add(&self.order);
+        add_numbers(&mut hash, self.order.as_deref().unwrap_or_default());
         hash.finalize().to_hex().to_string()
     }
 
@@ -257,6 +256,20 @@ impl Dataset {
             i -= part.selection.len();
         }
         None
+    }
+}
+
+fn add_words(hash: &mut blake3::Hasher, what: &dyn std::fmt::Debug) {
+    let text = format!("{what:?}");
+    hash.update(&(text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
+}
+
+/// Millions of them: not as words.
+fn add_numbers(hash: &mut blake3::Hasher, numbers: &[u32]) {
+    hash.update(&(numbers.len() as u64).to_le_bytes());
+    for n in numbers {
+        hash.update(&n.to_le_bytes());
     }
 }
 
